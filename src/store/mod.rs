@@ -1,0 +1,336 @@
+//! What a node shares with its fleet, in domain words.
+//!
+//! [`Store`] has two real implementations: `RedisStore` (one script per atomic step, all keys under one hash tag) and
+//! `EmbeddedStore` (one redb file, for one host without Redis, for the demo and for tests). One contract suite runs on
+//! both. The rules of the registry (who may publish, what a trigger is, when a lease is free) are not here but in
+//! [`registry`], as pure functions; the embedded store calls them and a differential test holds the Lua scripts to them.
+//!
+//! Nothing in this trait is needed to score an attempt: every method may be slow or fail without stopping a login.
+
+pub mod embedded;
+pub mod entry;
+pub mod keys;
+pub mod redis;
+pub mod registry;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::detection::event::BootId;
+use registry::{
+    Lease, LeaseReply, ModelId, PublishReply, PublishRequest, RefusalReply, RefusalRequest, Registry, ResetReply,
+    RollbackReply, TriggerKey,
+};
+
+/// A boxed future, so that the trait can be used as `Arc<dyn Store>`.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A place in a stream. Positions only order entries; they are never time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position {
+    pub major: u64,
+    pub minor: u64,
+}
+
+impl Position {
+    /// Before the first entry of any stream.
+    pub const START: Self = Self { major: 0, minor: 0 };
+
+    /// Parses `major-minor`; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('-')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.major, self.minor)
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a position is two numbers joined by '-'"))
+    }
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached or does not answer in time; trying later may help.
+    #[error("cannot {operation}: the store is unavailable")]
+    Unavailable {
+        operation: &'static str,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The store answered and will answer the same again: a person must act.
+    #[error("cannot {operation}: {remedy}")]
+    Refused {
+        operation: &'static str,
+        /// What the operator should do about it.
+        remedy: String,
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// What lies in the store is not what this version writes.
+    #[error("cannot {operation}: {what} in the store is damaged or foreign")]
+    Corrupt { operation: &'static str, what: String },
+}
+
+/// One attempt on its way into the `attempts` stream and, when it can teach something, into the sample reservoir.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptEntry {
+    /// Encoded [`AttemptEvent`](crate::detection::event::AttemptEvent).
+    pub event: Vec<u8>,
+    pub sample: Option<SampleEntry>,
+}
+
+/// One candidate for the sample reservoir.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleEntry {
+    pub class: SampleClass,
+    /// Reservoir key: the store keeps the entries with the smallest keys of each class.
+    pub key: f64,
+    /// Encoded [`Sample`](crate::learning::sample::Sample).
+    pub bytes: Vec<u8>,
+}
+
+/// The strata of the reservoir. Each may fill half of `max_training_records`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SampleClass {
+    Success,
+    Failure,
+}
+
+/// How much the streams may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most entries of the `attempts` stream.
+    pub attempts_max: u64,
+    /// Oldest entry of the `attempts` stream, counted from its ingestion.
+    pub attempts_age: Duration,
+    /// Most samples of one class.
+    pub samples_per_class: u64,
+    /// Most feedback entries; more are refused, none is trimmed by number.
+    pub feedback_max: u64,
+    /// Oldest feedback entry.
+    pub feedback_age: Duration,
+    /// Most entries of the history, and the models kept for rollback beside the current one.
+    pub history_max: u64,
+    pub models_kept: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 3600;
+        Self {
+            attempts_max: 1_000_000,
+            attempts_age: Duration::from_secs(DAY),
+            samples_per_class: 50_000,
+            feedback_max: 50_000,
+            feedback_age: Duration::from_secs(90 * DAY),
+            // 200: about three months of two trainings a day, and a page that a person still reads.
+            history_max: 200,
+            // 5: rollback over more trainings than that has never been a rollback but a reset.
+            models_kept: 5,
+        }
+    }
+}
+
+/// What became of one feedback item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedbackAppended {
+    Recorded(Position),
+    /// The same id was recorded before, here.
+    Known(Position),
+    /// `feedback_max` is reached.
+    Full,
+}
+
+/// Who may execute a command that reached several nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The caller executes it.
+    Won,
+    /// Another node is executing it.
+    Lost,
+    /// It was executed; this is the recorded result (JSON).
+    Done(Vec<u8>),
+}
+
+/// What a node tells the others about itself; kept until [`NODE_TTL`] after the last report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    pub name: String,
+    /// Random id from the node's state directory, hex.
+    pub node_id: String,
+    /// Hex of the [`BootId`].
+    pub boot_id: String,
+    pub version: String,
+    pub model: Option<ModelId>,
+    /// Store time of the report in milliseconds since the epoch; the store sets it.
+    #[serde(default)]
+    pub seen_at_ms: i64,
+}
+
+/// Reports older than this are gone: three missed reports at the slowest rate (10 s).
+pub const NODE_TTL: Duration = Duration::from_secs(35);
+
+/// What arrives from a store without being asked for. Announcements and commands are hints and requests, never state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// The subscription stands (again): whatever was missed must be read now.
+    Subscribed,
+    /// The subscription is gone; the store is trying to get it back.
+    Lost,
+    /// Bytes from the announcement channel, at most [`ANNOUNCEMENT_MAX`].
+    Announcement(Vec<u8>),
+    /// Bytes from the command channel, at most [`COMMAND_MAX`].
+    Command(Vec<u8>),
+    /// A message over its limit arrived; the payload was not kept.
+    Oversized { channel: &'static str, bytes: usize },
+}
+
+/// Longest announcement: a doorbell carries an identity, nothing else.
+pub const ANNOUNCEMENT_MAX: usize = 512;
+/// Longest command: arguments are few and short.
+pub const COMMAND_MAX: usize = 4096;
+/// Longest model artifact. A login model is tens of KiB; Redis is blocked for everybody while it copies a blob.
+pub const MODEL_MAX: usize = 4 * 1024 * 1024;
+
+/// One line of the audit trail (JSON in the store).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    pub at_ms: i64,
+    pub node: String,
+    pub who: String,
+    pub command: String,
+    pub outcome: String,
+}
+
+/// Everything that nodes share. See the module documentation for the two implementations.
+///
+/// Cancelling a future may leave the step done or not done, never half done.
+pub trait Store: Send + Sync + 'static {
+    /// `redis` or `embedded`, for people.
+    fn backend(&self) -> &'static str;
+
+    /// Whether the last exchange with the store succeeded. Never blocks.
+    fn connected(&self) -> bool;
+
+    /// One cheap round trip: errs when the store cannot be used.
+    fn ping(&self) -> Answer<'_, ()>;
+
+    /// Applies new limits to later appends.
+    fn set_limits(&self, limits: Limits);
+
+    // --- attempts -----------------------------------------------------------------------------------------------
+
+    /// Appends a batch (at most [`entry::BATCH_MAX`]) in order and offers its samples to the reservoir, in one step.
+    fn append_attempts<'a>(&'a self, batch: &'a [AttemptEntry]) -> Answer<'a, Position>;
+
+    /// Up to `max` entries after `after`, oldest first.
+    fn read_attempts(&self, after: Position, max: usize) -> Answer<'_, Vec<(Position, Vec<u8>)>>;
+
+    /// The position of the newest entry; [`Position::START`] for an empty stream.
+    fn attempts_end(&self) -> Answer<'_, Position>;
+
+    /// All samples of a class as (reservoir key, bytes), at most `samples_per_class`, in ascending order of the key.
+    fn read_samples(&self, class: SampleClass) -> Answer<'_, Vec<(f64, Vec<u8>)>>;
+
+    // --- feedback -----------------------------------------------------------------------------------------------
+
+    /// Records one feedback item (encoded [`Feedback`](crate::learning::sample::Feedback)) under its idempotency id.
+    fn append_feedback<'a>(&'a self, id: &'a str, bytes: &'a [u8]) -> Answer<'a, FeedbackAppended>;
+
+    /// Up to `max` feedback entries after `after`, oldest first.
+    fn read_feedback(&self, after: Position, max: usize) -> Answer<'_, Vec<(Position, Vec<u8>)>>;
+
+    /// How many feedback entries lie after `after`, counting no further than `limit`.
+    fn count_feedback(&self, after: Position, limit: u64) -> Answer<'_, u64>;
+
+    // --- registry -----------------------------------------------------------------------------------------------
+
+    /// The registry as it stands now (read from the master, never from a replica).
+    fn registry(&self) -> Answer<'_, Registry>;
+
+    /// The artifact with this content hash, at most [`MODEL_MAX`] bytes; `None` when it is gone.
+    fn model(&self, sha256: [u8; 32]) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// Asks for the right to train for `trigger`. See [`registry::decide_lease`].
+    fn acquire_lease<'a>(
+        &'a self,
+        trigger: &'a TriggerKey,
+        holder: BootId,
+        ttl: Duration,
+        high_water: registry::HighWater,
+    ) -> Answer<'a, LeaseReply>;
+
+    /// Extends a lease; `false` when it is no longer the caller's.
+    fn renew_lease(&self, lease: Lease, ttl: Duration) -> Answer<'_, bool>;
+
+    /// Gives a lease back; a lease that is no longer the caller's is left alone.
+    fn release_lease(&self, lease: Lease) -> Answer<'_, ()>;
+
+    /// Publishes an artifact, moves the watermark, writes history and rings the announcement, in one step.
+    fn publish<'a>(&'a self, request: &'a PublishRequest, artifact: &'a [u8]) -> Answer<'a, PublishReply>;
+
+    /// Records that a training published nothing, and why.
+    fn record_refusal<'a>(&'a self, request: &'a RefusalRequest) -> Answer<'a, RefusalReply>;
+
+    /// Leaves the fleet without a model. `by` is a person or a node, for the history.
+    fn reset<'a>(&'a self, by: &'a str, lineage_if_new: [u8; 16]) -> Answer<'a, ResetReply>;
+
+    /// Makes an earlier model current again and pins it. `None` = the one before the current one.
+    fn rollback<'a>(&'a self, generation: Option<u64>, by: &'a str) -> Answer<'a, RollbackReply>;
+
+    /// Puts a model back that the store lost: only when the registry is empty or its blob is missing.
+    fn restore<'a>(&'a self, model: ModelId, artifact: &'a [u8]) -> Answer<'a, bool>;
+
+    /// The newest `max` history entries (JSON), newest first.
+    fn history(&self, max: usize) -> Answer<'_, Vec<Vec<u8>>>;
+
+    // --- fleet --------------------------------------------------------------------------------------------------
+
+    /// Whether an operator switched learning mode on (`None`: never decided), fleet-wide.
+    fn learning_mode(&self) -> Answer<'_, Option<bool>>;
+
+    /// Switches learning mode for the fleet and announces it.
+    fn set_learning_mode(&self, enabled: bool) -> Answer<'_, ()>;
+
+    /// Reports this node and forgets the ones not heard of for [`NODE_TTL`].
+    fn report_node<'a>(&'a self, report: &'a NodeReport) -> Answer<'a, ()>;
+
+    /// The nodes heard of within [`NODE_TTL`], by name.
+    fn nodes(&self) -> Answer<'_, Vec<NodeReport>>;
+
+    /// Tries to become the one that executes command `id`; the claim lapses after `ttl`.
+    fn claim_command<'a>(&'a self, id: &'a str, holder: BootId, ttl: Duration) -> Answer<'a, Claim>;
+
+    /// Records the result of command `id` for an hour and, when asked, sends it to a channel.
+    fn finish_command<'a>(&'a self, id: &'a str, result: &'a [u8], reply_to: Option<&'a str>) -> Answer<'a, ()>;
+
+    /// Appends to the audit trail (kept 180 days, at most 100 000 entries).
+    fn append_audit<'a>(&'a self, entry: &'a AuditEntry) -> Answer<'a, ()>;
+
+    /// Subscribes to announcements and commands. The subscription lives as long as the receiver and repairs itself;
+    /// each time it stands, [`Signal::Subscribed`] comes first. A receiver that lags loses messages, never signals of state.
+    fn subscribe(&self) -> mpsc::Receiver<Signal>;
+
+    /// Sends a command to the command channel, as another tool would (used by tests and the demo).
+    fn send_command<'a>(&'a self, command: &'a [u8]) -> Answer<'a, ()>;
+}

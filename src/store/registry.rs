@@ -1,0 +1,166 @@
+//! The rules of the model registry: who may train, who may publish, which trigger is already served.
+//!
+//! Pure functions over the registry's state. The embedded store calls them inside a write transaction; the Lua scripts
+//! of the Redis store do the same steps, and a differential test compares the two. Order of checks is part of the rule.
+
+use serde::{Deserialize, Serialize};
+
+use super::Position;
+use crate::detection::event::BootId;
+
+/// Which model: random 128-bit lineage, running number in it, content hash. All three make the identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ModelId {
+    pub lineage: [u8; 16],
+    pub generation: u64,
+    pub sha256: [u8; 32],
+}
+
+/// Highest numbers that a node ever saw, so that they never run backwards after the store lost data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HighWater {
+    pub fence: u64,
+    pub generation: u64,
+}
+
+/// What a training was for. A trigger that is served once is never served again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TriggerKey {
+    /// A schedule by its name, and the slot it fired for (milliseconds since the epoch).
+    Schedule { name: String, slot_ms: i64 },
+    /// Feedback up to and including this entry.
+    Feedback { upto: Position },
+    /// A command by its id.
+    Command { id: String },
+}
+
+/// A right to train, until the store's clock passes its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub holder: BootId,
+    /// Fencing token: larger than that of every earlier lease.
+    pub fence: u64,
+}
+
+/// The registry's state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Registry {
+    /// Present since the first publish or reset.
+    pub lineage: Option<[u8; 16]>,
+    /// Of the last publish, reset or rollback.
+    pub generation: u64,
+    /// Content hash of the current model; `None` after a reset.
+    pub sha256: Option<[u8; 32]>,
+    /// The highest fencing token ever handed out.
+    pub fence: u64,
+    /// Fence of the last accepted publish or refusal.
+    pub published_fence: u64,
+    /// Feedback up to here is in a published model.
+    pub watermark: Position,
+    /// Feedback up to here was seen by a training that published nothing.
+    pub considered: Position,
+    /// Last slot served, by schedule name.
+    pub slots: std::collections::BTreeMap<String, i64>,
+    /// Store time (ms) of the last training that ended, whatever its outcome; `None` before the first.
+    pub trained_at_ms: Option<i64>,
+    /// Store time (ms) of the last training triggered by feedback.
+    pub feedback_trained_at_ms: Option<i64>,
+    /// A rollback pins the model: automatic trainings do not publish until an operator trains.
+    pub pinned: bool,
+    /// Highest artifact format ever published; older daemons must not overwrite it with a lower one.
+    pub format: u16,
+    /// Store time (ms) when this was read.
+    pub now_ms: i64,
+}
+
+/// What a publish asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// The lease under which the model was trained (it may have lapsed meanwhile: the fence decides).
+    pub lease: Lease,
+    pub trigger: TriggerKey,
+    /// The (generation, sha256) that the challenger was compared with.
+    pub parent: Parent,
+    /// Identity of the new model; `lineage` must be the registry's, or any when the registry is empty.
+    pub model: ModelId,
+    /// Artifact format of the new model.
+    pub format: u16,
+    /// Feedback captured by the dataset; moves the watermark, only forward.
+    pub watermark: Position,
+    /// Started by an operator: allowed while pinned, and unpins.
+    pub by_operator: bool,
+    /// JSON for the history.
+    pub history: Vec<u8>,
+    /// Name of the publishing node, for the announcement's `origin`.
+    pub origin: String,
+}
+
+/// The state of the registry that a challenger was built against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parent {
+    pub generation: u64,
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// What a refusal records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalRequest {
+    pub lease: Lease,
+    pub trigger: TriggerKey,
+    /// Feedback captured by the dataset; moves `considered`, only forward.
+    pub considered: Position,
+    /// JSON for the history.
+    pub history: Vec<u8>,
+}
+
+/// Answer to a lease request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseReply {
+    /// The caller may train. `registry` is the state at that moment.
+    Acquired { lease: Lease, registry: Box<Registry> },
+    /// Somebody trains; ask again when `remaining` has passed.
+    Held { remaining: std::time::Duration },
+    /// The trigger is served already.
+    AlreadyDone,
+}
+
+/// Answer to a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishReply {
+    Published,
+    /// This very model is current already under this fence: the first answer was lost.
+    AlreadyPublished,
+    /// A training with a later lease has ended since.
+    StaleFence,
+    /// The current model is not the one the challenger was compared with.
+    ParentChanged,
+    /// The generation is not the next one, or the lineage is another.
+    WrongIdentity,
+    /// A rollback pinned the current model.
+    Pinned,
+    /// The registry has seen a newer artifact format: upgrade this node.
+    OldFormat,
+}
+
+/// Answer to a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalReply {
+    Recorded,
+    StaleFence,
+}
+
+/// Answer to a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetReply {
+    pub lineage: [u8; 16],
+    pub generation: u64,
+}
+
+/// Answer to a rollback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RollbackReply {
+    /// The earlier content is current again, under a new generation.
+    RolledBack(ModelId),
+    /// No published model of that generation is kept.
+    NotFound,
+}
