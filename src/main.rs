@@ -1,1 +1,5 @@
-fn main(){}
+//! The binary is a call; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    nauthilus_neural::cli::main()
+}

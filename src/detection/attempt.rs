@@ -85,12 +85,19 @@ pub struct PasswordTag(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Protocol {
+    /// The caller did not say.
     Unknown = 0,
+    /// IMAP, with or without implicit TLS.
     Imap = 1,
+    /// POP3, with or without implicit TLS.
     Pop3 = 2,
+    /// SMTP submission.
     Smtp = 3,
+    /// ManageSieve.
     Sieve = 4,
+    /// Anything in a browser or over HTTP: web mail, OIDC, SAML.
     Http = 5,
+    /// SSH.
     Ssh = 6,
     /// Any protocol this version has no name for.
     Other = 255,
@@ -134,7 +141,9 @@ pub enum Outcome {
     Unknown = 0,
     /// Refused before the password was checked: says nothing about the password.
     Blocked = 1,
+    /// The password was wrong, or the user does not exist.
     Failure = 2,
+    /// The login succeeded.
     Success = 3,
 }
 
@@ -156,6 +165,7 @@ impl Outcome {
 pub struct Attempt {
     /// Event time: drives every feature and label.
     pub ts: Timestamp,
+    /// The caller's request id, reduced.
     pub request: RequestKey,
     /// Canonical address (an IPv4-mapped IPv6 address is the IPv4 address).
     pub client_ip: IpAddr,
@@ -163,8 +173,11 @@ pub struct Attempt {
     pub name: Pseudonym,
     /// Pseudonym of the account behind the name; equal to `name` when no alias was given.
     pub user: Pseudonym,
+    /// Tag of the password that was tried, if the caller sends tags.
     pub password: Option<PasswordTag>,
+    /// The protocol of the login.
     pub protocol: Protocol,
+    /// Whether the user exists; `None` when the caller does not say.
     pub user_found: Option<bool>,
     /// The caller's own opinion about the network; `None` when it has none.
     pub suspicious_network: Option<bool>,

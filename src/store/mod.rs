@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::config::Config;
 use crate::detection::event::BootId;
 use registry::{
     Lease, LeaseReply, ModelId, PublishReply, PublishRequest, RefusalReply, RefusalRequest, Registry, ResetReply,
@@ -147,6 +148,20 @@ impl Default for Limits {
             history_max: 200,
             // 5: rollback over more trainings than that has never been a rollback but a reset.
             models_kept: 5,
+        }
+    }
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        Self {
+            attempts_max: config.attempts.stream_max,
+            attempts_age: config.limits.attempts_age,
+            samples_per_class: (config.ml.max_training_records / 2).max(1),
+            feedback_max: config.limits.feedback_max,
+            feedback_age: config.limits.feedback_age,
+            history_max: config.limits.history_max,
+            models_kept: config.limits.models_kept,
         }
     }
 }
@@ -311,6 +326,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Switches learning mode for the fleet and announces it.
     fn set_learning_mode(&self, enabled: bool) -> Answer<'_, ()>;
+
+    /// The fleet's pseudonym key: the stored one, or `proposed`, which is stored if there was none.
+    fn shared_key(&self, proposed: [u8; 32]) -> Answer<'_, [u8; 32]>;
 
     /// Reports this node and forgets the ones not heard of for [`NODE_TTL`].
     fn report_node<'a>(&'a self, report: &'a NodeReport) -> Answer<'a, ()>;

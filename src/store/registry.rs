@@ -3,17 +3,44 @@
 //! Pure functions over the registry's state. The embedded store calls them inside a write transaction; the Lua scripts
 //! of the Redis store do the same steps, and a differential test compares the two. Order of checks is part of the rule.
 
+mod decide;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use super::Position;
 use crate::detection::event::BootId;
 
+pub use decide::{
+    COMMANDS_MAX, CommandKey, Decided, HeldLease, KEPT_MAX, Kept, NUMBER_MAX, State, decide_lease, decide_publish,
+    decide_refusal, decide_release, decide_renewal, decide_reset, decide_restore, decide_rollback,
+};
+
 /// Which model: random 128-bit lineage, running number in it, content hash. All three make the identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelId {
+    #[serde(with = "hex_bytes")]
     pub lineage: [u8; 16],
     pub generation: u64,
+    #[serde(with = "hex_bytes")]
     pub sha256: [u8; 32],
+}
+
+/// Fixed-width bytes as lower-case hex, the form in which people and other tools see identities.
+mod hex_bytes {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer, const N: usize>(bytes: &[u8; N], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&hex::encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(from: D) -> Result<[u8; N], D::Error> {
+        let text = String::deserialize(from)?;
+        let mut bytes = [0; N];
+        hex::decode_to_slice(&text, &mut bytes).map_err(D::Error::custom)?;
+        Ok(bytes)
+    }
 }
 
 /// Highest numbers that a node ever saw, so that they never run backwards after the store lost data.
@@ -43,7 +70,7 @@ pub struct Lease {
 }
 
 /// The registry's state.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Registry {
     /// Present since the first publish or reset.
     pub lineage: Option<[u8; 16]>,
@@ -71,6 +98,13 @@ pub struct Registry {
     pub format: u16,
     /// Store time (ms) when this was read.
     pub now_ms: i64,
+}
+
+impl Registry {
+    /// The identity that the registry points at, if it has a model.
+    pub fn current(&self) -> Option<ModelId> {
+        Some(ModelId { lineage: self.lineage?, generation: self.generation, sha256: self.sha256? })
+    }
 }
 
 /// What a publish asks for.
@@ -140,6 +174,20 @@ pub enum PublishReply {
     Pinned,
     /// The registry has seen a newer artifact format: upgrade this node.
     OldFormat,
+}
+
+impl PublishReply {
+    /// Why, for history and operators.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Published | Self::AlreadyPublished => "published",
+            Self::StaleFence => "a training with a later lease has ended meanwhile",
+            Self::ParentChanged => "the current model changed while this one was trained",
+            Self::WrongIdentity => "another model of this generation was published meanwhile",
+            Self::Pinned => "a rollback pinned the current model; train by hand to unpin it",
+            Self::OldFormat => "the registry holds a newer artifact format; upgrade this node",
+        }
+    }
 }
 
 /// Answer to a refusal.

@@ -1,0 +1,39 @@
+# What a developer types. "make test" needs nothing but Rust: it finds or installs a Redis server for itself.
+
+CARGO ?= cargo
+
+.PHONY: help build test lint doc deny unit check ci
+
+help:
+	@echo "make build   the release binary, target/release/nauthilus-neural"
+	@echo "make test    all tests, against a real Redis or Valkey (REDIS_SERVER names one)"
+	@echo "make lint    formatting, clippy and shellcheck, warnings are errors"
+	@echo "make doc     the documentation of the code, warnings are errors"
+	@echo "make deny    licences and sources of dependencies"
+	@echo "make unit    syntax and exposure of the systemd unit"
+	@echo "make check   all of the above but the build; what .ci/run runs"
+
+build:
+	$(CARGO) build --locked --release
+
+test:
+	redis=$$(scripts/ensure-redis.sh) && REDIS_SERVER="$$redis" $(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; \
+	else echo "shellcheck is not installed: scripts are not checked"; fi
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+deny:
+	@deny=$$(scripts/ensure-cargo-deny.sh); \
+	if [ -n "$$deny" ]; then "$$deny" --locked check bans licenses sources; fi
+
+unit:
+	scripts/check-unit.sh
+
+check ci:
+	.ci/run

@@ -1,0 +1,57 @@
+//! Reads request bodies: bounded by the router, parsed here, with errors that name the field.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// A body that was read whole, or the problem with it.
+pub struct Body(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(BytesRejection::FailedToBufferBody(failed)) if failed.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this path takes"))
+            }
+            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body ended before it was complete")),
+        }
+    }
+}
+
+/// Parses a JSON body.
+///
+/// # Errors
+/// A 400 that names the field; for a body that is not JSON, the place where it stops being that.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_data() {
+            let sentence: String = inner.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
+            let named = sentence.split('`').nth(1).filter(|_| sentence.starts_with("unknown field"));
+            let field = named.map_or(path, str::to_owned);
+            Problem::field(if field == "." { "body".to_owned() } else { field }, format!("cannot be read: {sentence}"))
+        } else {
+            let place = format!("is not JSON (line {}, column {})", inner.line(), inner.column());
+            Problem::field("body", place)
+        }
+    })?;
+    deserializer.end().map_err(|_| Problem::field("body", "has something after the JSON value"))?;
+    Ok(parsed)
+}
+
+/// As [`parse`], but an empty body counts as `{}`: commands without arguments may come without one.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_or_empty<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    parse(if bytes.is_empty() { b"{}" } else { bytes })
+}

@@ -1,0 +1,162 @@
+//! Carries out commands that other tools send over the store's command channel.
+//!
+//! A message reaches every node; a fleet-wide command is claimed first, so that one node carries it out. Malformed,
+//! expired and repeated messages are refused, counted, and logged without their payload.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::control::command::Message;
+use crate::control::{Caller, ControlError, ControlHandle};
+use crate::detection::attempt::RequestKey;
+use crate::store::{Claim, Store};
+use crate::supervisor::{TaskError, TaskStatus};
+use crate::telemetry::metrics::Metrics;
+
+/// How long a claim on a command with an id lasts when its node dies: as long as its result would be kept.
+const CLAIM_TTL: Duration = Duration::from_secs(3600);
+/// The same message without an id within this time is one message that reached several nodes, not two wishes.
+const UNNAMED_CLAIM_TTL: Duration = Duration::from_secs(3);
+
+/// See the module documentation.
+#[derive(Clone)]
+pub struct CommandListener {
+    pub store: Arc<dyn Store>,
+    pub control: Arc<ControlHandle>,
+    /// Shared between restarts of the task.
+    pub commands: Arc<Mutex<mpsc::Receiver<Vec<u8>>>>,
+    pub metrics: Arc<Metrics>,
+    pub status: TaskStatus,
+}
+
+impl CommandListener {
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// When the doorbell is gone for good.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), TaskError> {
+        let commands = Arc::clone(&self.commands);
+        let mut commands = commands.lock().await;
+        let listener = Arc::new(self);
+        loop {
+            let bytes = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                bytes = commands.recv() => bytes.ok_or("the doorbell is gone")?,
+            };
+            // A training may take minutes; a status asked for meanwhile must not wait behind it.
+            let worker = Arc::clone(&listener);
+            tokio::spawn(async move { worker.serve(&bytes).await });
+        }
+    }
+
+    async fn serve(&self, bytes: &[u8]) {
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                self.metrics.command("unknown", "malformed");
+                warn!("ignored a malformed command: {error}");
+                self.refuse_unparsed(bytes, &error).await;
+                return;
+            }
+        };
+        let name = message.command.name();
+        if message.expires_at.is_some_and(|expires_at| expires_at < clock::now()) {
+            self.metrics.command(name, "expired");
+            warn!(command = name, "ignored an expired {name} command");
+            let error = ControlError::Conflict("the command expired before it was read".into());
+            return self.answer(&message, name, Err(error)).await;
+        }
+        if message.command.is_fleet_wide() && !self.claim(&message, bytes).await {
+            return;
+        }
+        self.status.running();
+        let caller = Caller { who: message.issued_by.clone().unwrap_or_else(|| "channel".into()), origin: "channel" };
+        let result = self.control.execute(message.command.clone(), &caller).await;
+        self.status.finished(name, "");
+        self.answer(&message, name, result).await;
+    }
+
+    /// Whether this node carries the command out. A finished command's result is sent again to whoever asks again.
+    async fn claim(&self, message: &Message, bytes: &[u8]) -> bool {
+        let (id, ttl) = match &message.id {
+            Some(id) => (id.clone(), CLAIM_TTL),
+            None => (
+                format!("unnamed-{}", hex::encode(RequestKey::of(&String::from_utf8_lossy(bytes)).0)),
+                UNNAMED_CLAIM_TTL,
+            ),
+        };
+        match self.store.claim_command(&id, self.control.identity.boot, ttl).await {
+            Ok(Claim::Won) => true,
+            Ok(Claim::Lost) => false,
+            Ok(Claim::Done(result)) => {
+                self.metrics.command(message.command.name(), "repeated");
+                if message.id.is_some()
+                    && let Some(reply_to) = &message.reply_to
+                    && let Err(error) = self.store.finish_command(&id, &result, Some(reply_to)).await
+                {
+                    warn!("cannot repeat the result of a command: {error}");
+                }
+                false
+            }
+            Err(error) => {
+                warn!(command = message.command.name(), "cannot claim a command, so it is not carried out: {error}");
+                false
+            }
+        }
+    }
+
+    async fn answer(&self, message: &Message, command: &str, result: Result<Value, ControlError>) {
+        let ok = result.is_ok();
+        let mut answer = json!({
+            "id": message.id,
+            "command": command,
+            "ok": ok,
+            "node": self.control.identity.name,
+        });
+        match result {
+            Ok(result) => answer["result"] = result,
+            Err(error) => answer["error"] = Value::String(error.to_string()),
+        }
+        if !ok {
+            info!(command, "the {command} command was refused");
+        }
+        self.send(message.id.as_deref(), &answer, message.reply_to.as_deref()).await;
+    }
+
+    /// Answers a message that could not be read as a command, where it says at least where to.
+    async fn refuse_unparsed(&self, bytes: &[u8], error: &ControlError) {
+        let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(bytes) else { return };
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|text| text.len() <= 128);
+        let answer = json!({
+            "id": text("id"),
+            "command": text("command"),
+            "ok": false,
+            "node": self.control.identity.name,
+            "error": error.to_string(),
+        });
+        self.send(text("id"), &answer, text("reply_to")).await;
+    }
+
+    async fn send(&self, id: Option<&str>, answer: &Value, reply_to: Option<&str>) {
+        if id.is_none() && reply_to.is_none() {
+            return;
+        }
+        let unnamed;
+        let id = match id {
+            Some(id) => id,
+            None => {
+                unnamed = format!("unnamed-{}", crate::serving::scorer::new_request_id());
+                &unnamed
+            }
+        };
+        if let Err(error) = self.store.finish_command(id, answer.to_string().as_bytes(), reply_to).await {
+            warn!("cannot record the result of a command: {error}");
+        }
+    }
+}

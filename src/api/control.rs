@@ -1,0 +1,101 @@
+//! The routes that steer the node: each builds a `Command` and hands it to the control handle.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::App;
+use super::auth::{Administers, GivesFeedback, Scores};
+use super::body::{self, Body};
+use super::problem::Problem;
+use crate::control::command::FeedbackCommand;
+use crate::control::{Caller, Command};
+
+type Answer = Result<Json<Value>, Problem>;
+
+async fn execute(app: &App, command: Command, caller: &Caller) -> Answer {
+    Ok(Json(app.control.execute(command.check()?, caller).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainBody {
+    samples: Option<usize>,
+    epochs: Option<u32>,
+    wait: Option<bool>,
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackBody {
+    generation: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LearningModeBody {
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmptyBody {}
+
+/// `POST /v1/feedback`
+pub async fn feedback(State(app): State<App>, caller: GivesFeedback, Body(bytes): Body) -> Answer {
+    let feedback: FeedbackCommand = body::parse(&bytes).inspect_err(|_| app.metrics.feedback("malformed"))?;
+    execute(&app, Command::Feedback(feedback), &caller.0).await
+}
+
+/// `POST /v1/train`
+pub async fn train(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Result<Response, Problem> {
+    let body: TrainBody = body::parse_or_empty(&bytes)?;
+    let wait = body.wait.unwrap_or(true);
+    let command = Command::Train { samples: body.samples, epochs: body.epochs, wait, id: body.id };
+    let answer = execute(&app, command, &caller.0).await?;
+    let status = if wait { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, answer).into_response())
+}
+
+/// `POST /v1/reset`
+pub async fn reset(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
+    let EmptyBody {} = body::parse_or_empty(&bytes)?;
+    execute(&app, Command::Reset, &caller.0).await
+}
+
+/// `POST /v1/rollback`
+pub async fn rollback(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
+    let body: RollbackBody = body::parse_or_empty(&bytes)?;
+    execute(&app, Command::Rollback { generation: body.generation }, &caller.0).await
+}
+
+/// `POST /v1/reload-model`
+pub async fn reload_model(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
+    let EmptyBody {} = body::parse_or_empty(&bytes)?;
+    execute(&app, Command::ReloadModel, &caller.0).await
+}
+
+/// `GET /v1/learning-mode`
+pub async fn learning_mode(State(app): State<App>, caller: Scores) -> Answer {
+    execute(&app, Command::ReadLearningMode, &caller.0).await
+}
+
+/// `PUT /v1/learning-mode`
+pub async fn set_learning_mode(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
+    let body: LearningModeBody = body::parse(&bytes)?;
+    execute(&app, Command::LearningMode { enabled: body.enabled }, &caller.0).await
+}
+
+/// `GET /v1/models`
+pub async fn models(State(app): State<App>, caller: Administers) -> Answer {
+    execute(&app, Command::History, &caller.0).await
+}
+
+/// `GET /v1/status`
+pub async fn status(State(app): State<App>, caller: Scores) -> Answer {
+    execute(&app, Command::Status, &caller.0).await
+}

@@ -1,0 +1,82 @@
+//! The entrances: HTTP ([`server`], one file per group of routes) and the command channel ([`command_listener`]).
+//!
+//! An entrance checks who asks, parses and bounds what comes, and builds a `Command` or calls the scorer. It never talks
+//! to a store and decides nothing.
+
+pub mod attempts;
+pub mod auth;
+pub mod body;
+pub mod command_listener;
+pub mod control;
+pub mod health;
+pub mod problem;
+pub mod scoring;
+pub mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use crate::config::Config;
+use crate::control::ControlHandle;
+use crate::serving::attempt_log::AttemptLog;
+use crate::serving::scorer::Scorer;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use auth::Auth;
+
+/// One attempt with every optional field at its bound is about 20 KiB.
+const SINGLE_BODY_MAX: usize = 64 * 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct App {
+    pub config: Arc<ArcSwap<Config>>,
+    pub control: Arc<ControlHandle>,
+    pub scorer: Arc<Scorer>,
+    pub log: Arc<AttemptLog>,
+    pub store: Arc<dyn Store>,
+    pub auth: Arc<ArcSwap<Auth>>,
+    pub metrics: Arc<Metrics>,
+    pub ready: Arc<AtomicBool>,
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let bulk_max = app.config.load().http.body_max;
+    let bulk = Router::new().route("/v1/attempts", post(attempts::attempts)).layer(DefaultBodyLimit::max(bulk_max));
+    Router::new()
+        .route("/v1/score", post(scoring::score))
+        .route("/v1/outcome", post(scoring::outcome))
+        .route("/v1/feedback", post(control::feedback))
+        .route("/v1/train", post(control::train))
+        .route("/v1/reset", post(control::reset))
+        .route("/v1/rollback", post(control::rollback))
+        .route("/v1/reload-model", post(control::reload_model))
+        .route("/v1/learning-mode", get(control::learning_mode).put(control::set_learning_mode))
+        .route("/v1/models", get(control::models))
+        .route("/v1/status", get(control::status))
+        .layer(DefaultBodyLimit::max(SINGLE_BODY_MAX))
+        .merge(bulk)
+        .route("/metrics", get(health::metrics))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+/// Counts answers by route and status class; an unknown path counts as one route, so that nobody can grow the metrics.
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    app.metrics.http_request(route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status().as_u16());
+    response
+}

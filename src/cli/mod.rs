@@ -1,0 +1,170 @@
+//! The command line: what can be typed, and which file carries it out.
+//!
+//! Commands that steer a daemon speak HTTP to it ([`steer`]); the others work offline, one file each. Human text by
+//! default, one JSON value with `--json`; exit codes are sysexits.
+
+mod check;
+mod client;
+mod demo;
+mod evaluate;
+mod failure;
+mod generate;
+mod input;
+mod offline;
+mod render;
+mod replay;
+mod steer;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{daemon, exit};
+use failure::Failure;
+
+/// Where the configuration lies when `--config` is not given.
+const DEFAULT_CONFIG: &str = "/etc/nauthilus-neural/nauthilus-neural.toml";
+
+/// Learns from a site's own logins and its operators' feedback which attempts are brute force.
+#[derive(Debug, Parser)]
+#[command(name = "nauthilus-neural", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// Configuration file [default: /etc/nauthilus-neural/nauthilus-neural.toml if it exists, else built-in defaults]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON value instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Address of the daemon [default: http.listen of the configuration]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// File with a bearer token [default: admin.token in the state directory, if readable]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Common {
+    /// The configuration file to read, if any.
+    fn config_file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run,
+    /// Check the configuration and show when training is due
+    Check,
+    /// Three nodes, generated traffic, learning, feedback and hot swap in under half a minute
+    Demo(demo::DemoArgs),
+    /// Show what a daemon is doing
+    Status,
+    /// Train now
+    Train(TrainArgs),
+    /// Forget the model in the whole fleet
+    Reset,
+    /// Go back to an earlier model
+    Rollback {
+        /// Generation as shown by `history` [default: the one before the current one]
+        generation: Option<u64>,
+    },
+    /// Show learning mode, or switch it for the whole fleet
+    LearningMode {
+        /// `on` or `off`
+        mode: Option<Switch>,
+    },
+    /// Say whether a scored request was an attack
+    Feedback(FeedbackArgs),
+    /// List the trainings, newest first
+    History,
+    /// Generate labelled traffic (JSON lines)
+    Generate(generate::GenerateArgs),
+    /// Play recorded attempts through the detector, or into a daemon
+    Replay(replay::ReplayArgs),
+    /// Measure a model on recorded attempts
+    Evaluate(evaluate::EvaluateArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+struct TrainArgs {
+    /// Most training samples [default: training.samples]
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Passes over the samples [default: training.epochs]
+    #[arg(long)]
+    epochs: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(id = "verdict", required = true, multiple = false, args = ["brute_force", "legitimate"])]
+struct FeedbackArgs {
+    /// The attempt was an attack
+    #[arg(long)]
+    brute_force: bool,
+    /// The attempt was legitimate
+    #[arg(long)]
+    legitimate: bool,
+    /// The request id that was scored
+    #[arg(long, value_name = "ID")]
+    request_id: String,
+    /// The client address of that request
+    #[arg(long, value_name = "IP")]
+    client_ip: IpAddr,
+    /// The user name of that request
+    #[arg(long, value_name = "NAME")]
+    username: String,
+    /// Who says so [default: the token's role]
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+}
+
+/// Reads the command line and carries it out.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            // Printing help to a closed pipe is no error of ours.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let common = cli.common;
+    let done = match cli.command {
+        Command::Run => return daemon::run(common.config_file().as_deref()),
+        Command::Check => check::run(&common),
+        Command::Demo(args) => demo::run(&common, &args),
+        Command::Generate(args) => generate::run(&common, &args),
+        Command::Replay(args) => replay::run(&common, &args),
+        Command::Evaluate(args) => evaluate::run(&common, &args),
+        Command::Status => steer::status(&common),
+        Command::Train(args) => steer::train(&common, args.samples, args.epochs),
+        Command::Reset => steer::reset(&common),
+        Command::Rollback { generation } => steer::rollback(&common, generation),
+        Command::LearningMode { mode } => steer::learning_mode(&common, mode),
+        Command::Feedback(args) => steer::feedback(&common, &args),
+        Command::History => steer::history(&common),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

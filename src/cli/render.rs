@@ -1,0 +1,147 @@
+//! Turns answers into text for people: tables, short hashes, percentages.
+
+use std::io::{self, Write};
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::Value;
+
+use super::failure::Failure;
+
+/// Prints one JSON value on stdout.
+pub fn json(value: &Value) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)
+        .map_err(io::Error::from)
+        .and_then(|()| out.write_all(b"\n"))
+        .map_err(|error| Failure::output(format!("cannot write to stdout: {error}")))
+}
+
+/// A table with this heading.
+pub fn table(heading: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(heading.to_vec());
+    table
+}
+
+/// A JSON value as a person would write it.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => format!("{float:.4}"),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// `generation 7 (1a2b3c4d5e6f)`.
+pub fn short_model(model: &Value) -> String {
+    match model["generation"].as_u64() {
+        None => "none".to_owned(),
+        Some(generation) => {
+            let sha: String = model["sha256"].as_str().unwrap_or("").chars().take(12).collect();
+            format!("generation {generation} ({sha})")
+        }
+    }
+}
+
+/// One line about a model.
+pub fn model(name: &str, model: &Value) {
+    println!("{name}: {}", short_model(model));
+}
+
+/// The measures of a training.
+pub fn evaluation(evaluation: &Value) -> Result<(), Failure> {
+    if evaluation.is_null() {
+        return Ok(());
+    }
+    let mut table = table(&["hold-out measure", "value"]);
+    for (key, name) in [
+        ("rows", "rows"),
+        ("positives", "attacks"),
+        ("roc_auc", "ROC AUC"),
+        ("pr_auc", "PR AUC"),
+        ("threshold", "threshold"),
+        ("recall", "recall at the threshold"),
+        ("false_positive_rate", "false-positive rate at the threshold"),
+        ("brier", "Brier score"),
+        ("ece", "calibration error (ECE)"),
+        ("mean_score_attack", "mean score of attacks"),
+        ("mean_score_legit", "mean score of legitimate attempts"),
+    ] {
+        table.add_row(vec![name.to_owned(), text(&evaluation[key])]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+/// `status`.
+pub fn status(status: &Value) -> Result<(), Failure> {
+    let node = &status["node"];
+    println!("{} · version {} · up {} s", text(&node["name"]), text(&node["version"]), text(&node["uptime_s"]));
+    model("model", &status["model"]);
+    let on = status["learning_mode"].as_bool().unwrap_or(true);
+    println!("learning mode: {}", if on { "on" } else { "off" });
+    let feedback = &status["feedback"];
+    println!("feedback: {} new, {} start a training", text(&feedback["pending"]), text(&feedback["needed"]));
+    let store = &status["store"];
+    let connected = if store["connected"].as_bool().unwrap_or(false) { "connected" } else { "AWAY" };
+    println!(
+        "store: {} {connected}, {} attempts queued, {} dropped",
+        text(&store["backend"]),
+        text(&store["queued"]),
+        text(&store["dropped"])
+    );
+    let last = &status["training"]["last"];
+    if !last.is_null() {
+        println!(
+            "last training: {} by {}: {} {}",
+            text(&last["at"]),
+            text(&last["trigger"]),
+            text(&last["outcome"]),
+            text(&last["reason"])
+        );
+    }
+    println!("next scheduled training: {}", text(&status["training"]["next"]));
+    for key in ["restart_required", "notices"] {
+        for notice in status[key].as_array().into_iter().flatten() {
+            println!("{}: {}", key.replace('_', " "), text(notice));
+        }
+    }
+    let mut fleet = table(&["node", "model", "seen"]);
+    for node in status["fleet"].as_array().into_iter().flatten() {
+        fleet.add_row(vec![text(&node["name"]), short_model(&node["model"]), text(&node["seen_at"])]);
+    }
+    println!("{fleet}");
+    let mut tasks = table(&["task", "state", "last", ""]);
+    for task in status["tasks"].as_array().into_iter().flatten() {
+        let last = &task["last"];
+        tasks.add_row(vec![text(&task["name"]), text(&task["state"]), text(&last["outcome"]), text(&last["reason"])]);
+    }
+    println!("{tasks}");
+    Ok(())
+}
+
+/// `history`.
+pub fn history(history: &Value) -> Result<(), Failure> {
+    let mut table = table(&["trained", "trigger", "outcome", "model", "samples", "ROC AUC", "reason"]);
+    for entry in history.as_array().into_iter().flatten() {
+        table.add_row(vec![
+            text(&entry["trained_at"]),
+            text(&entry["trigger"]),
+            text(&entry["outcome"]),
+            short_model(&entry["model"]),
+            text(&entry["samples"]),
+            text(&entry["evaluation"]["roc_auc"]),
+            text(&entry["reason"]),
+        ]);
+    }
+    println!("{table}");
+    Ok(())
+}

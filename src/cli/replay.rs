@@ -1,0 +1,156 @@
+//! `replay`: feeds recorded attempts to a daemon, or (with `--verdicts`) shows what its model would have said.
+//!
+//! Feeding goes through `POST /v1/attempts`. With `--verdicts` nothing is sent: the attempts are played through counters of
+//! their own, on their own clock, and scored with the last good model of the state directory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::client::Client;
+use super::failure::Failure;
+use super::offline::Player;
+use super::{Common, input, render};
+use crate::config::Config;
+use crate::detection::features::FeatureSchema;
+use crate::detection::record::CheckedRecord;
+use crate::detection::verdict::{self, Verdict, VerdictInput};
+use crate::learning::artifact::{Expectation, ModelArtifact};
+use crate::state::state_dir::StateDir;
+
+/// Lines and bytes of one request to the daemon; both below what it takes.
+const LINES_MAX: usize = 10_000;
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Arguments of `replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// Files of attempt records (.jsonl or .jsonl.gz)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Send nothing; write what the model of the state directory says about each attempt (JSON lines)
+    #[arg(long, value_name = "OUT")]
+    verdicts: Option<PathBuf>,
+}
+
+/// Carries out `replay`.
+pub fn run(common: &Common, args: &ReplayArgs) -> Result<(), Failure> {
+    match &args.verdicts {
+        Some(out) => score(common, &args.files, out),
+        None => feed(common, &args.files),
+    }
+}
+
+#[derive(Default)]
+struct Fed {
+    accepted: u64,
+    rejected: u64,
+    queued: bool,
+}
+
+fn feed(common: &Common, files: &[PathBuf]) -> Result<(), Failure> {
+    let client = Client::open(common)?;
+    let mut fed = Fed::default();
+    let mut lines = Vec::new();
+    let mut count = 0;
+    let unreadable = input::raw(files, |record| {
+        let line = serde_json::to_vec(&record).map_err(|error| Failure::data(error.to_string()))?;
+        lines.extend_from_slice(&line);
+        lines.push(b'\n');
+        count += 1;
+        if count >= LINES_MAX || lines.len() >= BYTES_MAX {
+            count = 0;
+            return send(&client, std::mem::take(&mut lines), &mut fed);
+        }
+        Ok(())
+    })?;
+    if !lines.is_empty() {
+        send(&client, lines, &mut fed)?;
+    }
+    let rejected = fed.rejected + unreadable as u64;
+    if common.json {
+        return render::json(&json!({ "accepted": fed.accepted, "rejected": rejected, "queued": fed.queued }));
+    }
+    let queued = if fed.queued { "; the store is away, the daemon has queued some" } else { "" };
+    println!("{} attempts accepted, {rejected} rejected{queued}", fed.accepted);
+    Ok(())
+}
+
+fn send(client: &Client, lines: Vec<u8>, fed: &mut Fed) -> Result<(), Failure> {
+    let lines_sent = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let answer = client.post_lines("/v1/attempts", lines)?;
+    let accepted = answer["accepted"].as_u64().unwrap_or(0);
+    fed.accepted += accepted;
+    fed.rejected += lines_sent.saturating_sub(accepted);
+    fed.queued |= answer["queued"].as_bool().unwrap_or(false);
+    for rejected in answer["rejected"].as_array().into_iter().flatten().take(3) {
+        eprintln!("rejected: {} {}", render::text(&rejected["field"]), render::text(&rejected["error"]));
+    }
+    Ok(())
+}
+
+fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> {
+    let config = Config::load(common.config_file().as_deref(), std::env::vars())
+        .map_err(|error| Failure::config(error.to_string()))?;
+    let schema = FeatureSchema::compat6();
+    let model = last_good_model(&config, &schema)?;
+    let input = input::checked(files)?;
+    let mut player = Player::new(&config, schema);
+    let cannot_write = |error: std::io::Error| Failure::output(format!("cannot write {}: {error}", out.display()));
+    let mut file = BufWriter::new(File::create(out).map_err(cannot_write)?);
+    let mut verdicts: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for record in &input.records {
+        let known_good = player.known_good(record);
+        let snapshot = player.play(record);
+        let probability = model.probability(&snapshot.values);
+        let answer = verdict::decide(&VerdictInput {
+            enabled: true,
+            trained: true,
+            static_rule_triggered: record.attempt.static_rule_triggered,
+            probability: Some(probability),
+            block_threshold: config.ml.threshold.or(model.thresholds.block),
+            watch_threshold: model.thresholds.watch,
+            known_good,
+            ..VerdictInput::default()
+        });
+        *verdicts.entry(answer.verdict.as_str()).or_default() += 1;
+        let line = line(record, answer.verdict, probability, answer.reason);
+        writeln!(file, "{line}").map_err(cannot_write)?;
+    }
+    file.flush().map_err(cannot_write)?;
+    if common.json {
+        let attempts = input.records.len();
+        return render::json(&json!({ "attempts": attempts, "rejected": input.rejected, "verdicts": verdicts }));
+    }
+    println!("{} attempts scored into {}", input.records.len(), out.display());
+    for (verdict, count) in verdicts {
+        println!("{verdict:>8}: {count}");
+    }
+    Ok(())
+}
+
+fn line(record: &CheckedRecord, verdict: Verdict, probability: f64, reason: &str) -> serde_json::Value {
+    json!({
+        "ts": record.attempt.ts.to_string(),
+        "request_id": record.request_id,
+        "verdict": verdict,
+        "probability": probability,
+        "reason": reason,
+        "label": record.truth.label,
+    })
+}
+
+fn last_good_model(config: &Config, schema: &FeatureSchema) -> Result<ModelArtifact, Failure> {
+    let directory = config.node.state_dir.display();
+    let nothing = || Failure::data(format!("there is no model in {directory}; run `train` first, or give --config"));
+    let state_dir = StateDir::open(&config.node.state_dir).map_err(|_| nothing())?;
+    let (id, bytes) = state_dir.load_model().ok_or_else(nothing)?;
+    let expectation = Expectation { fingerprint: Some(schema.fingerprint()), sha256: Some(id.sha256) };
+    let (_, model) = ModelArtifact::decode(&bytes, &expectation)
+        .map_err(|error| Failure::data(format!("the model in {directory} cannot be used: {error}")))?;
+    Ok(model)
+}

@@ -1,0 +1,88 @@
+//! The commands that ask a running daemon for something: one request each, then its answer as text or JSON.
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::failure::Failure;
+use super::{Common, FeedbackArgs, Switch, render};
+
+type Done = Result<(), Failure>;
+
+pub fn status(common: &Common) -> Done {
+    let status = Client::open(common)?.get("/v1/status")?;
+    if common.json { render::json(&status) } else { render::status(&status) }
+}
+
+pub fn history(common: &Common) -> Done {
+    let history = Client::open(common)?.get("/v1/models")?;
+    if common.json { render::json(&history) } else { render::history(&history) }
+}
+
+pub fn train(common: &Common, samples: Option<usize>, epochs: Option<u32>) -> Done {
+    let mut body = json!({});
+    if let Some(samples) = samples {
+        body["samples"] = samples.into();
+    }
+    if let Some(epochs) = epochs {
+        body["epochs"] = epochs.into();
+    }
+    let answer = Client::open(common)?.post("/v1/train", &body)?;
+    if common.json {
+        return render::json(&answer);
+    }
+    println!("{}: {}", render::text(&answer["outcome"]), render::text(&answer["reason"]));
+    render::model("model", &answer["model"]);
+    render::evaluation(&answer["evaluation"])
+}
+
+pub fn reset(common: &Common) -> Done {
+    let answer = Client::open(common)?.post("/v1/reset", &json!({}))?;
+    said(common, &answer, "the fleet has no model now; static results until one is trained")
+}
+
+pub fn rollback(common: &Common, generation: Option<u64>) -> Done {
+    let body = generation.map_or_else(|| json!({}), |generation| json!({ "generation": generation }));
+    let answer = Client::open(common)?.post("/v1/rollback", &body)?;
+    let sentence = "an earlier model is current again and pinned until you train";
+    said(common, &answer, sentence)?;
+    if !common.json {
+        render::model("model", &answer["model"]);
+    }
+    Ok(())
+}
+
+pub fn learning_mode(common: &Common, mode: Option<Switch>) -> Done {
+    let client = Client::open(common)?;
+    let answer = match mode {
+        None => client.get("/v1/learning-mode")?,
+        Some(mode) => client.put("/v1/learning-mode", &json!({ "enabled": matches!(mode, Switch::On) }))?,
+    };
+    let on = answer["learning_mode"].as_bool().unwrap_or(true);
+    let why = match (answer["dry_run"].as_bool(), answer["trained"].as_bool()) {
+        (Some(true), _) => " (dry_run is set on this node)",
+        (_, Some(false)) => " (no model is trained yet)",
+        _ => "",
+    };
+    said(common, &answer, &format!("learning mode is {}{why}", if on { "on" } else { "off" }))
+}
+
+pub fn feedback(common: &Common, args: &FeedbackArgs) -> Done {
+    let body = json!({
+        "is_brute_force": args.brute_force,
+        "request_id": args.request_id,
+        "client_ip": args.client_ip,
+        "username": args.username,
+        "author": args.author,
+    });
+    let answer = Client::open(common)?.post("/v1/feedback", &body)?;
+    let sentence = format!("recorded; {} of {} for the next training", answer["pending"], answer["needed"]);
+    said(common, &answer, &sentence)
+}
+
+fn said(common: &Common, answer: &Value, sentence: &str) -> Done {
+    if common.json {
+        return render::json(answer);
+    }
+    println!("{sentence}");
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! What is wrong with a configuration: every problem at once, each with its key and what to do about it.
+//!
+//! Only values and their relations are judged here. Whether a file exists, is readable or too readable is the business of
+//! [`secrets`](crate::config::secrets); whether Redis answers is nobody's business before the daemon runs.
+
+use std::fmt;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+
+use super::schedule::Schedule;
+use super::{Config, LoopbackAccess};
+
+/// One thing that is wrong, or for [`Config::warnings`] doubtful.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, as `section.key`; a file or a variable when there is no key.
+    pub key: String,
+    /// What is wrong, without secrets.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Problem {
+    pub(super) fn new(key: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.key, self.problem, self.remedy)
+    }
+}
+
+/// Longest name, prefix or account: longer than any in earnest, short enough for a table and a key.
+const TEXT_MAX: usize = 128;
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Config {
+    /// Everything that forbids to run with this configuration; empty when it is fine.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut found = Found(Vec::new());
+        self.check_node(&mut found);
+        self.check_redis(&mut found);
+        self.check_http(&mut found);
+        self.check_ml(&mut found);
+        self.check_training(&mut found);
+        self.check_attempts_and_limits(&mut found);
+        self.check_lists(&mut found);
+        if self.log.level.trim().is_empty() || EnvFilter::builder().parse(&self.log.level).is_err() {
+            found.add(
+                "log.level",
+                "it is not a log filter",
+                "write a level like \"info\" or \"info,nauthilus_neural=debug\"",
+            );
+        }
+        found.0
+    }
+
+    /// What is allowed, but should be said once at start: never a reason not to run.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut found = Found(Vec::new());
+        if self.ml.may_override_rules {
+            found.add(
+                "ml.may_override_rules",
+                "a confident model can let through what a static rule would block",
+                "set it to false unless your rules block too much",
+            );
+        }
+        if !self.http.listen.ip().is_loopback() {
+            found.add(
+                "http.listen",
+                "tokens and user names travel unencrypted beyond this host",
+                "listen on loopback, or let only a trusted network reach the port",
+            );
+        }
+        if self.http.loopback_access == LoopbackAccess::Admin {
+            found.add(
+                "http.loopback_access",
+                "every local user can train, reset and roll back",
+                "set it to \"score\" on hosts with other users",
+            );
+        }
+        for network in &self.lists.trusted_networks {
+            if network.prefix_len() == 0 {
+                found.add("lists.trusted_networks", "the whole Internet is trusted", "name the networks that you run");
+            }
+        }
+        found.0
+    }
+
+    fn check_node(&self, found: &mut Found) {
+        if let Some(name) = &self.node.name {
+            found.text("node.name", name);
+        }
+        found.absolute("node.state_dir", &self.node.state_dir);
+        if let Some(path) = &self.node.pseudonym_key_file {
+            found.secret_file("node.pseudonym_key_file", path);
+        }
+        if let Some(path) = &self.store.path {
+            found.absolute("store.path", path);
+        }
+    }
+
+    fn check_redis(&self, found: &mut Found) {
+        // The URL is never repeated in a message: it may hold a password, that is one of the problems looked for.
+        let url = self.redis.url.as_str();
+        match url.split_once("://") {
+            Some((scheme @ ("redis" | "rediss"), rest)) => {
+                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                let (user, host) = match authority.rsplit_once('@') {
+                    Some((user, host)) => (Some(user), host),
+                    None => (None, authority),
+                };
+                if let Some(user) = user {
+                    found.add(
+                        "redis.url",
+                        if user.contains(':') { "it contains a password" } else { "it contains a user name" },
+                        "put the user into redis.username and the password into the file redis.password_file",
+                    );
+                }
+                if host.is_empty() || host.starts_with(':') {
+                    found.add("redis.url", "it names no host", format!("write {scheme}://host:6379/0"));
+                }
+            }
+            Some(("unix" | "redis+unix", path)) => {
+                if path.contains("pass=") {
+                    found.add("redis.url", "it contains a password", "put it into the file redis.password_file");
+                }
+                if !path.starts_with('/') {
+                    found.add("redis.url", "the socket's path is not absolute", "write unix:///run/redis/redis.sock");
+                }
+            }
+            _ => found.add(
+                "redis.url",
+                "it does not begin with redis://, rediss:// or unix://",
+                "write redis://host:6379/0, rediss://host:6380/0 or unix:///run/redis/redis.sock",
+            ),
+        }
+        let prefix = self.redis.prefix.as_str();
+        // No braces: the hash tag that holds all keys together is ours. No globs: ACL rules are written with the prefix.
+        let plain = |c: char| c.is_ascii_graphic() && !"{}*?[]\\\"'".contains(c);
+        if prefix.is_empty() || prefix.len() > TEXT_MAX || !prefix.chars().all(plain) {
+            found.add(
+                "redis.prefix",
+                "it is empty, too long, or has spaces, braces, quotes or glob characters",
+                "use up to 128 letters, digits and \":._-\", like \"nt:\"",
+            );
+        }
+        if let Some(name) = &self.redis.username {
+            found.text("redis.username", name);
+        }
+        if let Some(path) = &self.redis.password_file {
+            found.secret_file("redis.password_file", path);
+        }
+    }
+
+    fn check_http(&self, found: &mut Found) {
+        found.range("http.body_max", self.http.body_max as u64, 4096, super::HttpConfig::BODY_MAX as u64);
+        for (index, token) in self.http.tokens.iter().enumerate() {
+            let key = format!("http.tokens[{index}].file");
+            found.secret_file(&key, &token.file);
+            if self.http.tokens[..index].iter().any(|earlier| earlier.file == token.file) {
+                found.add(&key, "the same file is listed twice", "give each role its own token");
+            }
+        }
+    }
+
+    fn check_ml(&self, found: &mut Found) {
+        let ml = &self.ml;
+        if let Some(threshold) = ml.threshold
+            && !(threshold > 0.0 && threshold < 1.0)
+        {
+            found.add(
+                "ml.threshold",
+                "it is not a probability between 0 and 1",
+                "choose one like 0.9, or leave it out",
+            );
+        }
+        if !(ml.false_positive_budget > 0.0 && ml.false_positive_budget <= 0.5) {
+            found.add("ml.false_positive_budget", "it is not above 0 and at most 0.5", "choose a share like 0.001");
+        }
+        for (key, weight) in [("ml.static_weight", ml.static_weight), ("ml.ml_weight", ml.ml_weight)] {
+            if !(0.0..=1.0).contains(&weight) {
+                found.add(key, "it is not between 0 and 1", "choose two weights that make 1 together");
+            }
+        }
+        if ml.may_override_rules && ml.static_weight + ml.ml_weight <= 0.0 {
+            found.add("ml.may_override_rules", "both weights are 0", "set ml.static_weight and ml.ml_weight");
+        }
+        found.range("ml.hidden_neurons", ml.hidden_neurons as u64, 1, 256);
+        if !(ml.learning_rate > 0.0 && ml.learning_rate <= 1.0) {
+            found.add("ml.learning_rate", "it is not above 0 and at most 1", "choose one like 0.01");
+        }
+        // 1000000: what one node can hold in memory and fit within minutes.
+        found.range("ml.max_training_records", ml.max_training_records, 100, 1_000_000);
+    }
+
+    fn check_training(&self, found: &mut Found) {
+        let training = &self.training;
+        let zone_is_known = training.timezone.parse::<chrono_tz::Tz>().is_ok();
+        if !zone_is_known {
+            found.add(
+                "training.timezone",
+                format!("{:?} is not in the tz database", training.timezone),
+                "write a name like \"UTC\" or \"Europe/Berlin\"",
+            );
+        }
+        // A wrong zone is reported above, once; the expressions are judged all the same.
+        let zone = if zone_is_known { training.timezone.as_str() } else { "UTC" };
+        for (index, expression) in training.schedule.iter().enumerate() {
+            if let Err(error) = Schedule::parse(expression, expression, zone) {
+                found.add("training.schedule", error.to_string(), "write five cron fields, like \"0 */12 * * *\"");
+            }
+            if training.schedule[..index].contains(expression) {
+                found.add("training.schedule", format!("{expression:?} is listed twice"), "remove one of them");
+            }
+        }
+        found.range("training.samples", training.samples, 100, 1_000_000);
+        if training.samples > self.ml.max_training_records {
+            found.add("training.samples", "it is more than ml.max_training_records", "lower it, or keep more records");
+        }
+        found.range("training.epochs", training.epochs.into(), 1, 10_000);
+        found.range("training.feedback_epochs", training.feedback_epochs.into(), 1, 10_000);
+        found.range("training.feedback_threshold", training.feedback_threshold, 1, 10_000);
+        if training.feedback_threshold > self.limits.feedback_max {
+            found.add(
+                "training.feedback_threshold",
+                "it is more than limits.feedback_max, so it can never be reached",
+                "lower it, or keep more feedback",
+            );
+        }
+        found.duration("training.lease", training.lease, Duration::from_secs(5), Duration::from_secs(600));
+        found.duration("training.feedback_min_interval", training.feedback_min_interval, Duration::ZERO, 30 * DAY);
+    }
+
+    fn check_attempts_and_limits(&self, found: &mut Found) {
+        let attempts = &self.attempts;
+        found.duration("attempts.outcome_timeout", attempts.outcome_timeout, Duration::from_secs(1), HOUR);
+        found.range("attempts.snapshots_max", attempts.snapshots_max as u64, 1000, 10_000_000);
+        found.range("attempts.stream_max", attempts.stream_max, 1000, 100_000_000);
+        found.range("attempts.queue_max", attempts.queue_max as u64, 1000, 10_000_000);
+        let limits = &self.limits;
+        found.range("limits.activity_bytes_max", limits.activity_bytes_max, 1 << 20, 1 << 40);
+        found.duration("limits.attempts_age", limits.attempts_age, HOUR, 30 * DAY);
+        found.range("limits.feedback_max", limits.feedback_max, 100, 1_000_000);
+        found.duration("limits.feedback_age", limits.feedback_age, DAY, 730 * DAY);
+        found.range("limits.history_max", limits.history_max, 10, 10_000);
+        found.range("limits.models_kept", limits.models_kept, 1, 50);
+    }
+
+    fn check_lists(&self, found: &mut Found) {
+        found.networks("lists.trusted_networks", &self.lists.trusted_networks);
+        found.networks("lists.suspicious_networks", &self.lists.suspicious_networks);
+        for account in &self.lists.trusted_accounts {
+            found.text("lists.trusted_accounts", account);
+        }
+    }
+}
+
+/// The problems so far, and the questions that are asked of several keys.
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn add(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push(Problem::new(key, problem, remedy));
+    }
+
+    fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
+        if !(low..=high).contains(&value) {
+            self.add(key, format!("{value} is out of range"), format!("choose a number from {low} to {high}"));
+        }
+    }
+
+    fn duration(&mut self, key: &str, value: Duration, low: Duration, high: Duration) {
+        if !(low..=high).contains(&value) {
+            let [value, low, high] = [value, low, high].map(humantime::format_duration);
+            self.add(key, format!("{value} is out of range"), format!("choose a duration from {low} to {high}"));
+        }
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        if text.trim().is_empty() || text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+            let remedy = format!("use 1 to {TEXT_MAX} printable characters, or leave it out");
+            self.add(key, "it is empty, too long, or has control characters", remedy);
+        }
+    }
+
+    fn absolute(&mut self, key: &str, path: &Path) {
+        if !path.is_absolute() {
+            self.add(key, format!("{} is not an absolute path", path.display()), "begin it with \"/\"");
+        }
+    }
+
+    fn secret_file(&mut self, key: &str, path: &Path) {
+        let mut parts = path.components();
+        let is_a_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+        if !path.is_absolute() && !is_a_name {
+            self.add(
+                key,
+                format!("{:?} is neither an absolute path nor the name of a credential", path.display().to_string()),
+                "begin it with \"/\", or name a LoadCredential= of the unit",
+            );
+        }
+    }
+
+    fn networks(&mut self, key: &str, networks: &[IpNet]) {
+        for network in networks {
+            let meant = network.trunc();
+            if meant != *network {
+                self.add(
+                    key,
+                    format!("{network} has bits set behind its prefix"),
+                    format!("write {meant}, if that is meant"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use super::*;
+use crate::config::{Role, TokenConfig};
+
+fn keys(config: &Config) -> Vec<String> {
+    config.check().into_iter().map(|problem| problem.key).collect()
+}
+
+#[test]
+fn the_defaults_have_no_problem_and_no_warning() {
+    assert_eq!(Config::default().check(), []);
+    assert_eq!(Config::default().warnings(), []);
+}
+
+#[test]
+fn every_problem_is_listed_at_once() {
+    let mut config = Config::default();
+    config.node.name = Some(String::new());
+    config.node.state_dir = "state".into();
+    config.store.path = Some("store.redb".into());
+    config.redis.url = "http://localhost".to_owned();
+    config.redis.prefix = "nt {x}".to_owned();
+    config.http.body_max = 1;
+    config.http.tokens = vec![TokenConfig { role: Role::Admin, file: "../token".into() }];
+    config.ml.threshold = Some(f64::NAN);
+    config.ml.false_positive_budget = 0.0;
+    config.ml.static_weight = -0.1;
+    config.ml.hidden_neurons = 0;
+    config.ml.learning_rate = 1.5;
+    config.training.timezone = "Berlin".to_owned();
+    config.training.schedule = vec!["0 0 31 2 *".to_owned(), "@never".to_owned()];
+    config.training.epochs = 0;
+    config.training.lease = Duration::from_millis(10);
+    config.attempts.outcome_timeout = Duration::ZERO;
+    config.limits.models_kept = 0;
+    config.lists.trusted_networks = vec!["192.0.2.7/24".parse().expect("a network")];
+    config.log.level = "info=loud".to_owned();
+
+    let expected = [
+        "node.name",
+        "node.state_dir",
+        "store.path",
+        "redis.url",
+        "redis.prefix",
+        "http.body_max",
+        "http.tokens[0].file",
+        "ml.threshold",
+        "ml.false_positive_budget",
+        "ml.static_weight",
+        "ml.hidden_neurons",
+        "ml.learning_rate",
+        "training.timezone",
+        "training.schedule",
+        "training.schedule",
+        "training.epochs",
+        "training.lease",
+        "attempts.outcome_timeout",
+        "limits.models_kept",
+        "lists.trusted_networks",
+        "log.level",
+    ];
+    assert_eq!(keys(&config), expected);
+}
+
+#[test]
+fn edges_of_a_range_are_in_it() {
+    for (neurons, fine) in [(0, false), (1, true), (256, true), (257, false)] {
+        let mut config = Config::default();
+        config.ml.hidden_neurons = neurons;
+        assert_eq!(config.check().is_empty(), fine, "{neurons} neurons");
+    }
+    for (threshold, fine) in [(0.0, false), (0.001, true), (0.999, true), (1.0, false)] {
+        let mut config = Config::default();
+        config.ml.threshold = Some(threshold);
+        assert_eq!(config.check().is_empty(), fine, "threshold {threshold}");
+    }
+}
+
+#[test]
+fn a_password_in_the_redis_url_is_refused_without_being_shown() {
+    for url in ["redis://:hunter2@localhost:6379", "rediss://user:hunter2@[::1]/1", "unix:///run/r.sock?pass=hunter2"] {
+        let mut config = Config::default();
+        config.redis.url = url.to_owned();
+
+        let problems = config.check();
+
+        assert_eq!(problems.len(), 1, "{url}");
+        assert!(!problems[0].to_string().contains("hunter2"));
+    }
+}
+
+#[test]
+fn redis_urls_in_all_their_forms_are_fine() {
+    for url in [
+        "redis://[::1]:6379/0",
+        "rediss://redis.example.org",
+        "unix:///run/redis/redis.sock",
+        "redis://h/?protocol=resp3",
+    ] {
+        let mut config = Config::default();
+        config.redis.url = url.to_owned();
+        assert_eq!(config.check(), [], "{url}");
+    }
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_named() {
+    let mut config = Config::default();
+    config.ml.max_training_records = 1000;
+    config.limits.feedback_max = 100;
+    config.training.feedback_threshold = 200;
+
+    assert_eq!(keys(&config), ["training.samples", "training.feedback_threshold"]);
+}
+
+#[test]
+fn doubtful_settings_warn_but_do_not_forbid_to_run() {
+    let mut config = Config::default();
+    config.ml.may_override_rules = true;
+    config.http.listen = "[::]:9180".parse().expect("an address");
+    config.http.loopback_access = LoopbackAccess::Admin;
+    config.lists.trusted_networks = vec!["0.0.0.0/0".parse().expect("a network")];
+
+    let warned: Vec<_> = config.warnings().into_iter().map(|problem| problem.key).collect();
+
+    assert_eq!(warned, ["ml.may_override_rules", "http.listen", "http.loopback_access", "lists.trusted_networks"]);
+    assert_eq!(config.check(), []);
+}

@@ -1,0 +1,204 @@
+//! Reading secrets from files and systemd credentials, and refusing files that others can read.
+//!
+//! This is the part of the configuration that looks at the host; what a secret means is decided where it is used. Secrets
+//! are read again at each reload. Their content appears in no message, and [`Secret`] does not print it.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::{Config, Problem, Role};
+
+/// Longest secret; tokens and keys have tens of bytes.
+const SECRET_MAX: u64 = 4096;
+/// Shortest bearer token: below 16 characters it can be guessed over a network.
+const TOKEN_MIN: usize = 16;
+
+/// A secret that does not print itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself; for the one place that uses it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// All secrets that a configuration names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// Content of `redis.password_file`.
+    pub redis_password: Option<Secret>,
+    /// Content of `node.pseudonym_key_file`.
+    pub pseudonym_key: Option<[u8; 32]>,
+    /// The bearer tokens of `http.tokens`, in order.
+    pub tokens: Vec<(Role, Secret)>,
+}
+
+impl Secrets {
+    /// Reads every secret that `config` names, or lists everything that is wrong with them.
+    ///
+    /// `credentials` is `$CREDENTIALS_DIRECTORY`: where a name without `/` is looked up. The password of Redis is read
+    /// whatever the backend is, so that `check` finds its problems before the backend is switched.
+    pub fn read(config: &Config, credentials: Option<&Path>) -> Result<Self, Vec<Problem>> {
+        let mut secrets = Self::default();
+        let mut problems = Vec::new();
+        let mut take = |key: String, path: &Path| {
+            read_secret(path, credentials)
+                .map_err(|(problem, remedy)| problems.push(Problem::new(key, problem, remedy)))
+                .ok()
+        };
+        secrets.redis_password =
+            config.redis.password_file.as_deref().and_then(|path| take("redis.password_file".to_owned(), path));
+        let key =
+            config.node.pseudonym_key_file.as_deref().and_then(|path| take("node.pseudonym_key_file".to_owned(), path));
+        let tokens: Vec<_> = config
+            .http
+            .tokens
+            .iter()
+            .enumerate()
+            .map(|(index, token)| (token.role, take(format!("http.tokens[{index}].file"), &token.file)))
+            .collect();
+
+        if let Some(key) = key {
+            let mut bytes = [0; 32];
+            match hex::decode_to_slice(key.expose(), &mut bytes) {
+                Ok(()) => secrets.pseudonym_key = Some(bytes),
+                Err(_) => problems.push(Problem::new(
+                    "node.pseudonym_key_file",
+                    "it does not hold 64 hex digits",
+                    "make one with: openssl rand -hex 32",
+                )),
+            }
+        }
+        for (index, (role, token)) in tokens.into_iter().enumerate() {
+            let Some(token) = token else { continue };
+            let key = || format!("http.tokens[{index}].file");
+            if token.expose().len() < TOKEN_MIN || !token.expose().chars().all(|c| c.is_ascii_graphic()) {
+                let problem =
+                    format!("the token is shorter than {TOKEN_MIN} characters or has others than printable ASCII");
+                problems.push(Problem::new(key(), problem, "make one with: openssl rand -hex 32"));
+            } else if secrets.tokens.iter().any(|(_, earlier)| *earlier == token) {
+                problems.push(Problem::new(key(), "another file holds the same token", "give each role its own token"));
+            } else {
+                secrets.tokens.push((role, token));
+            }
+        }
+        if problems.is_empty() { Ok(secrets) } else { Err(problems) }
+    }
+}
+
+/// One secret, without the white space around it; else what is wrong and what to do.
+fn read_secret(path: &Path, credentials: Option<&Path>) -> Result<Secret, (String, String)> {
+    let full: PathBuf = match (path.is_absolute(), credentials) {
+        (true, _) => path.to_owned(),
+        (false, Some(directory)) => directory.join(path),
+        (false, None) => {
+            let problem =
+                format!("{} is the name of a credential, but there is no $CREDENTIALS_DIRECTORY", path.display());
+            return Err((
+                problem,
+                "run it from the systemd unit with LoadCredential=, or give an absolute path".to_owned(),
+            ));
+        }
+    };
+    let unreadable = |error: std::io::Error| {
+        (
+            format!("{} cannot be read: {error}", full.display()),
+            "check that the file exists and belongs to the service's user".to_owned(),
+        )
+    };
+    let file = File::open(&full).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err((format!("{} is not a file", full.display()), "name a regular file".to_owned()));
+    }
+    // 0o007: systemd's own credentials are 0440 of root with an ACL, and a group can be meant; "others" never is.
+    if metadata.mode() & 0o007 != 0 {
+        return Err((
+            format!("every user of this host can access {} (mode {:03o})", full.display(), metadata.mode() & 0o777),
+            format!("run: chmod o= {}, and change the secret", full.display()),
+        ));
+    }
+    let mut text = String::new();
+    file.take(SECRET_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > SECRET_MAX {
+        return Err((
+            format!("{} has more than {SECRET_MAX} bytes", full.display()),
+            "name a file with the secret alone".to_owned(),
+        ));
+    }
+    match text.trim() {
+        "" => Err((format!("{} is empty", full.display()), "write the secret into it".to_owned())),
+        secret => Ok(Secret(secret.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::TokenConfig;
+
+    fn write(directory: &Path, name: &str, content: &str, mode: u32) -> PathBuf {
+        let path = directory.join(name);
+        std::fs::write(&path, content).expect("a written file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a changed mode");
+        path
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_credentials() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut config = Config::default();
+        write(directory.path(), "redis-password", "00123\n", 0o440);
+        config.redis.password_file = Some("redis-password".into());
+        config.node.pseudonym_key_file = Some(write(directory.path(), "key", &"ab".repeat(32), 0o600));
+        config.http.tokens = vec![TokenConfig {
+            role: Role::Feedback,
+            file: write(directory.path(), "token", "0123456789abcdef", 0o600),
+        }];
+
+        let secrets = Secrets::read(&config, Some(directory.path())).expect("readable secrets");
+
+        assert_eq!(secrets.redis_password.as_ref().map(Secret::expose), Some("00123"));
+        assert_eq!(secrets.pseudonym_key, Some([0xab; 32]));
+        assert_eq!((secrets.tokens[0].0, secrets.tokens[0].1.expose()), (Role::Feedback, "0123456789abcdef"));
+    }
+
+    #[test]
+    fn all_problems_of_secrets_are_listed_without_showing_them() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut config = Config::default();
+        config.redis.password_file = Some(write(directory.path(), "world-readable", "hunter2", 0o644));
+        config.node.pseudonym_key_file = Some(write(directory.path(), "no-hex", "hunter2", 0o600));
+        let token = |file: PathBuf| TokenConfig { role: Role::Score, file };
+        config.http.tokens = vec![
+            token(write(directory.path(), "short", "hunter2", 0o600)),
+            token(write(directory.path(), "empty", " \n", 0o600)),
+            token(directory.path().join("missing")),
+            token("credential".into()),
+            token(directory.path().to_owned()),
+        ];
+
+        let problems = Secrets::read(&config, None).expect_err("nothing but problems");
+
+        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert!(!format!("{problems:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_does_not_print_itself() {
+        assert!(!format!("{:?}", Secret("hunter2".to_owned())).contains("hunter2"));
+    }
+}

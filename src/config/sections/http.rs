@@ -1,0 +1,94 @@
+//! `[http]`: the interface that Nauthilus and operators call. `listen` needs a restart, the rest applies at once.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a caller may do; each role includes what its name says and nothing of the others, except `admin` (all).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Score, outcome, attempts, status, metrics.
+    Score,
+    /// Feedback and explanations.
+    Feedback,
+    /// Everything.
+    Admin,
+}
+
+/// The role of a caller from loopback that shows no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoopbackAccess {
+    /// May score, nothing else.
+    #[default]
+    Score,
+    /// May do everything: every local user is an administrator.
+    Admin,
+    /// Needs a token like everybody.
+    None,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Score => "score",
+            Self::Feedback => "feedback",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+impl LoopbackAccess {
+    /// The role that goes with it; `None` when a token is needed.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Score => Some(Role::Score),
+            Self::Admin => Some(Role::Admin),
+            Self::None => None,
+        }
+    }
+}
+
+/// One bearer token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// What the bearer may do: `"score"`, `"feedback"` or `"admin"`.
+    pub role: Role,
+    /// File with the token (one line), or the name of a systemd credential.
+    pub file: PathBuf,
+}
+
+/// The `[http]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address and port. Default: `127.0.0.1:9180`; loopback, because tokens travel unencrypted.
+    pub listen: SocketAddr,
+    /// Role of a caller from loopback without a token: `"score"`, `"admin"` or `"none"`. Default: `"score"`, so that
+    /// Nauthilus on the same host needs no secret, while training and resetting do.
+    pub loopback_access: LoopbackAccess,
+    /// Longest request body in bytes. Default: 16777216 (16 MiB), what `POST /v1/attempts` promises to take.
+    pub body_max: usize,
+    /// Bearer tokens with their roles. Default: none; the token in `state_dir/admin.token` always works.
+    pub tokens: Vec<TokenConfig>,
+}
+
+impl HttpConfig {
+    /// 16 MiB: a hundred thousand attempt records of 160 bytes.
+    pub const BODY_MAX: usize = 16 * 1024 * 1024;
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9180)),
+            loopback_access: LoopbackAccess::default(),
+            body_max: Self::BODY_MAX,
+            tokens: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `[ml]`: the model and what its opinion is worth.
+//!
+//! `profile`, `hidden_neurons`, `activation_function`, `optimizer` and `learning_rate` are properties of a model: a change
+//! waits for the next training. Everything else applies at once.
+
+use serde::{Deserialize, Serialize};
+
+/// Which features and which kind of model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Profile {
+    /// The six standard features and one hidden layer.
+    #[default]
+    #[serde(rename = "compat-6")]
+    Compat6,
+}
+
+/// The function of the hidden layer. The output is always a sigmoid: it is a probability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivationFunction {
+    /// 1 / (1 + e^-x).
+    #[default]
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// max(0, x).
+    Relu,
+    /// x, or 0.01 x below zero.
+    LeakyRelu,
+}
+
+/// How weights are improved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Adam with its own step size; `learning_rate` is not used.
+    #[default]
+    Adam,
+    /// Plain gradient descent with `learning_rate`.
+    Sgd,
+}
+
+/// The `[ml]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MlConfig {
+    /// Whether the model has a say at all. Default: true. When false, answers are the static rule's and learning goes on.
+    pub enabled: bool,
+    /// Features and kind of model. Default: `"compat-6"`.
+    pub profile: Profile,
+    /// Score and log, but answer what the static rule says. Default: false. Local to this node, and stronger than the
+    /// fleet's learning mode.
+    pub dry_run: bool,
+    /// Let a confident model outvote a static rule (weighted sum of both). Default: false, because a model should only
+    /// ever add suspicion.
+    pub may_override_rules: bool,
+    /// Probability from which the verdict is `block`, above 0 and below 1. Default: unset, the model's own threshold,
+    /// chosen at training from `false_positive_budget`.
+    pub threshold: Option<f64>,
+    /// Share of legitimate attempts that may be blocked, above 0 and at most 0.5. Default: 0.001, one in a thousand.
+    pub false_positive_budget: f64,
+    /// Weight of the static rule, 0 to 1, used only with `may_override_rules`. Default: 0.4.
+    pub static_weight: f64,
+    /// Weight of the model, 0 to 1, used only with `may_override_rules`. Default: 0.6.
+    pub ml_weight: f64,
+    /// Neurons of the hidden layer, 1 to 256. Default: 8, enough for six features.
+    pub hidden_neurons: usize,
+    /// `"sigmoid"`, `"tanh"`, `"relu"` or `"leaky_relu"` in the hidden layer. Default: `"sigmoid"`.
+    pub activation_function: ActivationFunction,
+    /// `"adam"` or `"sgd"`. Default: `"adam"`, which reaches the same loss in far fewer epochs.
+    pub optimizer: Optimizer,
+    /// Step size of `optimizer = "sgd"`, above 0 and at most 1; not used by Adam. Default: 0.01.
+    pub learning_rate: f64,
+    /// Most samples kept for training, half for each outcome. Default: 100000, a few weeks of a middling site.
+    pub max_training_records: u64,
+}
+
+impl Default for MlConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            profile: Profile::default(),
+            dry_run: false,
+            may_override_rules: false,
+            threshold: None,
+            false_positive_budget: 0.001,
+            static_weight: 0.4,
+            ml_weight: 0.6,
+            hidden_neurons: 8,
+            activation_function: ActivationFunction::default(),
+            optimizer: Optimizer::default(),
+            learning_rate: 0.01,
+            max_training_records: 100_000,
+        }
+    }
+}

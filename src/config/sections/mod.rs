@@ -1,0 +1,26 @@
+//! One file per section of the configuration: its keys, their defaults and the reason for each default.
+//!
+//! The structs accept anything of the right type; ranges and relations between keys are judged in
+//! [`check`](crate::config::check), so that all problems can be listed at once.
+
+mod attempts;
+mod http;
+mod limits;
+mod lists;
+mod log;
+mod ml;
+mod node;
+mod redis;
+mod store;
+mod training;
+
+pub use attempts::AttemptsConfig;
+pub use http::{HttpConfig, LoopbackAccess, Role, TokenConfig};
+pub use limits::LimitsConfig;
+pub use lists::ListsConfig;
+pub use log::{LogConfig, LogFormat};
+pub use ml::{ActivationFunction, MlConfig, Optimizer, Profile};
+pub use node::NodeConfig;
+pub use redis::RedisConfig;
+pub use store::{Backend, StoreConfig};
+pub use training::TrainingConfig;

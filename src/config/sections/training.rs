@@ -1,0 +1,58 @@
+//! `[training]`: when and how models are trained. Applies at once, to trainings that begin later.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::lists::text_list;
+
+/// The `[training]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingConfig {
+    /// Cron expression, or a list of them, of five fields or six (seconds first). Default: `"0 */12 * * *"`, twice a day.
+    /// An empty list switches scheduled training off. In the environment `;` separates expressions.
+    #[serde(deserialize_with = "schedules")]
+    pub schedule: Vec<String>,
+    /// Time zone of the schedules and of the feature `TimeOfDay`, as in the tz database. Default: `"UTC"`.
+    pub timezone: String,
+    /// Samples of a scheduled or manual training, 100 up to `ml.max_training_records`. Default: 5000.
+    pub samples: u64,
+    /// Epochs of a scheduled or manual training, 1 to 10000. Default: 50.
+    pub epochs: u32,
+    /// Seed of initial weights and shuffling. Default: 1. The same seed and the same data give the same model.
+    pub seed: u64,
+    /// How long the right to train outlives its last renewal, 5 s to 10 min. Default: 30 s: long enough for a slow
+    /// store, short enough that a crashed trainer does not hold up the fleet.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// New feedback items that start a training, 1 to 10000. Default: 10.
+    pub feedback_threshold: u64,
+    /// Epochs of a training started by feedback, 1 to 10000. Default: 100.
+    pub feedback_epochs: u32,
+    /// Least time between two trainings started by feedback. Default: 1 h, so that a busy operator does not keep the
+    /// fleet training.
+    #[serde(with = "humantime_serde")]
+    pub feedback_min_interval: Duration,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            schedule: vec!["0 */12 * * *".to_owned()],
+            timezone: "UTC".to_owned(),
+            samples: 5000,
+            epochs: 50,
+            seed: 1,
+            lease: Duration::from_secs(30),
+            feedback_threshold: 10,
+            feedback_epochs: 100,
+            feedback_min_interval: Duration::from_secs(3600),
+        }
+    }
+}
+
+fn schedules<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    // Not ',': cron expressions contain it.
+    text_list(deserializer, &[';'])
+}

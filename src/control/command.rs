@@ -1,0 +1,290 @@
+//! What can be asked of a node, and how a message from the command channel becomes such a request.
+//!
+//! Arguments are bounded here, once, for every way in. Unknown fields are refused: a typo in a command must not change
+//! its meaning.
+
+use std::fmt::Display;
+
+use serde::Deserialize;
+
+use super::ControlError;
+use crate::detection::attempt::Timestamp;
+
+/// Most training rows one command may ask for: the largest store of samples.
+pub const SAMPLES_MAX: usize = 10_000_000;
+/// Most epochs: far beyond any use, short of for ever.
+pub const EPOCHS_MAX: u32 = 10_000_000;
+/// Longest id, author and reply channel.
+const WORD_MAX: usize = 128;
+
+/// One request to the node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    Train { samples: Option<usize>, epochs: Option<u32>, wait: bool, id: Option<String> },
+    Reset,
+    Rollback { generation: Option<u64> },
+    ReloadModel,
+    LearningMode { enabled: bool },
+    ReadLearningMode,
+    Feedback(FeedbackCommand),
+    Status,
+    History,
+}
+
+/// A person's word on one request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedbackCommand {
+    pub is_brute_force: bool,
+    pub request_id: String,
+    pub client_ip: String,
+    pub username: String,
+    #[serde(default)]
+    pub author: Option<String>,
+    /// Idempotency id; the same id is recorded once.
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+/// Who asks, and by which way.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub who: String,
+    pub origin: &'static str,
+}
+
+impl Command {
+    /// The name on the channel, in metrics and in the audit trail.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Train { .. } => "train",
+            Self::Reset => "reset",
+            Self::Rollback { .. } => "rollback",
+            Self::ReloadModel => "reload_model",
+            Self::LearningMode { .. } => "learning_mode",
+            Self::ReadLearningMode => "read_learning_mode",
+            Self::Feedback(_) => "feedback",
+            Self::Status => "status",
+            Self::History => "history",
+        }
+    }
+
+    /// Whether the command is audited.
+    pub fn changes_something(&self) -> bool {
+        !matches!(self, Self::ReadLearningMode | Self::Status | Self::History)
+    }
+
+    /// Whether the effect is the fleet's, so that one node must carry it out, not each that hears of it.
+    pub fn is_fleet_wide(&self) -> bool {
+        !matches!(self, Self::ReloadModel | Self::Status)
+    }
+
+    /// Checks the bounds of the arguments.
+    ///
+    /// # Errors
+    /// The first argument out of bounds.
+    pub fn check(self) -> Result<Self, ControlError> {
+        match &self {
+            Self::Train { samples, epochs, id, .. } => {
+                within("samples", *samples, SAMPLES_MAX)?;
+                within("epochs", *epochs, EPOCHS_MAX)?;
+                word("id", id.as_deref())?;
+            }
+            Self::Feedback(feedback) => {
+                word("author", feedback.author.as_deref())?;
+                word("id", feedback.id.as_deref())?;
+            }
+            Self::Rollback { generation: Some(0) } => {
+                return Err(invalid("generation", "generations count from 1"));
+            }
+            _ => {}
+        }
+        Ok(self)
+    }
+}
+
+/// A command from the channel, with what belongs to the message rather than to the command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub command: Command,
+    pub id: Option<String>,
+    pub reply_to: Option<String>,
+    pub issued_by: Option<String>,
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    command: String,
+    id: Option<String>,
+    reply_to: Option<String>,
+    issued_by: Option<String>,
+    expires_at: Option<String>,
+    samples: Option<usize>,
+    epochs: Option<u32>,
+    generation: Option<u64>,
+    enabled: Option<bool>,
+    is_brute_force: Option<bool>,
+    request_id: Option<String>,
+    client_ip: Option<String>,
+    username: Option<String>,
+    author: Option<String>,
+    wait: Option<bool>,
+}
+
+impl Message {
+    /// Reads a message from the command channel.
+    ///
+    /// # Errors
+    /// Naming the field that is missing, unknown, out of bounds or foreign to the command. The payload is not repeated.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ControlError> {
+        let fields: Fields = serde_json::from_slice(bytes).map_err(|error| parse_error(&error))?;
+        word("id", fields.id.as_deref())?;
+        word("reply_to", fields.reply_to.as_deref())?;
+        word("issued_by", fields.issued_by.as_deref())?;
+        let expires_at = match &fields.expires_at {
+            None => None,
+            Some(text) => Some(Timestamp::parse(text).ok_or_else(|| invalid("expires_at", "is not an RFC 3339 time"))?),
+        };
+        let command = command(&fields)?.check()?;
+        Ok(Self { command, id: fields.id, reply_to: fields.reply_to, issued_by: fields.issued_by, expires_at })
+    }
+}
+
+fn command(fields: &Fields) -> Result<Command, ControlError> {
+    let given = [
+        ("samples", fields.samples.is_some()),
+        ("epochs", fields.epochs.is_some()),
+        ("wait", fields.wait.is_some()),
+        ("generation", fields.generation.is_some()),
+        ("enabled", fields.enabled.is_some()),
+        ("is_brute_force", fields.is_brute_force.is_some()),
+        ("request_id", fields.request_id.is_some()),
+        ("client_ip", fields.client_ip.is_some()),
+        ("username", fields.username.is_some()),
+        ("author", fields.author.is_some()),
+    ];
+    let only = |allowed: &[&str]| match given.iter().find(|(name, given)| *given && !allowed.contains(name)) {
+        Some((name, _)) => Err(invalid(name, "does not belong to this command")),
+        None => Ok(()),
+    };
+    match fields.command.as_str() {
+        "train" => {
+            only(&["samples", "epochs", "wait"])?;
+            let wait = fields.wait.unwrap_or(true);
+            Ok(Command::Train { samples: fields.samples, epochs: fields.epochs, wait, id: fields.id.clone() })
+        }
+        "reset" => only(&[]).map(|()| Command::Reset),
+        "rollback" => {
+            only(&["generation"])?;
+            Ok(Command::Rollback { generation: fields.generation })
+        }
+        "reload_model" => only(&[]).map(|()| Command::ReloadModel),
+        "status" => only(&[]).map(|()| Command::Status),
+        "learning_mode" => {
+            only(&["enabled"])?;
+            Ok(Command::LearningMode { enabled: fields.enabled.ok_or_else(|| invalid("enabled", "is missing"))? })
+        }
+        "feedback" => {
+            only(&["is_brute_force", "request_id", "client_ip", "username", "author"])?;
+            let text = |name, value: &Option<String>| value.clone().ok_or_else(|| invalid(name, "is missing"));
+            Ok(Command::Feedback(FeedbackCommand {
+                is_brute_force: fields.is_brute_force.ok_or_else(|| invalid("is_brute_force", "is missing"))?,
+                request_id: text("request_id", &fields.request_id)?,
+                client_ip: text("client_ip", &fields.client_ip)?,
+                username: text("username", &fields.username)?,
+                author: fields.author.clone().or_else(|| fields.issued_by.clone()),
+                id: fields.id.clone(),
+            }))
+        }
+        _ => Err(invalid("command", "is unknown")),
+    }
+}
+
+/// A problem with one field.
+pub fn invalid(field: &'static str, error: impl Into<String>) -> ControlError {
+    ControlError::Invalid { field, error: error.into() }
+}
+
+/// Turns a JSON error into one that names a place but repeats none of the content.
+pub fn parse_error(error: &serde_json::Error) -> ControlError {
+    let kind = match error.classify() {
+        serde_json::error::Category::Data => {
+            // serde's sentence names the field or type; it repeats at most a short token of the input.
+            let sentence = error.to_string();
+            return invalid("body", sentence.chars().filter(|c| !c.is_control()).take(160).collect::<String>());
+        }
+        serde_json::error::Category::Eof => "the JSON ends too early",
+        _ => "this is not JSON",
+    };
+    invalid("body", format!("{kind} (line {}, column {})", error.line(), error.column()))
+}
+
+fn within<T: From<u8> + PartialOrd + Copy + Display>(
+    field: &'static str,
+    value: Option<T>,
+    max: T,
+) -> Result<(), ControlError> {
+    match value {
+        Some(value) if value < T::from(1) => Err(invalid(field, "must be at least 1")),
+        Some(value) if value > max => Err(invalid(field, format!("must be at most {max}"))),
+        _ => Ok(()),
+    }
+}
+
+fn word(field: &'static str, value: Option<&str>) -> Result<(), ControlError> {
+    match value {
+        Some("") => Err(invalid(field, "is empty")),
+        Some(value) if value.len() > WORD_MAX => Err(invalid(field, format!("is longer than {WORD_MAX} bytes"))),
+        Some(value) if value.chars().any(char::is_control) => Err(invalid(field, "has control characters")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Message, String> {
+        Message::parse(text.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_documented_training_command_works_as_it_stands() {
+        let message = parse(r#"{"command":"train","samples":5000,"epochs":50}"#).expect("documented");
+
+        let train = Command::Train { samples: Some(5000), epochs: Some(50), wait: true, id: None };
+        assert_eq!(message.command, train);
+    }
+
+    #[test]
+    fn a_command_refuses_what_it_does_not_know() {
+        for (text, field) in [
+            (r#"{"command":"train","epoch":50}"#, "epoch"),
+            (r#"{"command":"reset","enabled":true}"#, "enabled"),
+            (r#"{"command":"explode"}"#, "command"),
+            (r#"{"command":"learning_mode"}"#, "enabled"),
+            (r#"{"command":"train","epochs":0}"#, "epochs"),
+            (r#"{"command":"train","samples":99999999999}"#, "samples"),
+            (r#"{"command":"rollback","generation":0}"#, "generation"),
+            (r#"{"command":"reset","expires_at":"tomorrow"}"#, "expires_at"),
+            (r#"{"command":"feedback","request_id":"r","client_ip":"192.0.2.1","username":"u"}"#, "is_brute_force"),
+            (r#"{"command":"reset""#, "body"),
+            ("not json", "body"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(field), "{text} → {error}");
+        }
+    }
+
+    #[test]
+    fn the_issuer_of_a_feedback_message_is_its_author() {
+        let text = r#"{"command":"feedback","is_brute_force":true,"request_id":"r","client_ip":"192.0.2.1",
+            "username":"u","issued_by":"helpdesk"}"#;
+
+        let Command::Feedback(feedback) = parse(text).expect("complete").command else { panic!("not feedback") };
+
+        assert_eq!(feedback.author.as_deref(), Some("helpdesk"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Takes a person's word on one request: finds what was scored then and hands it to the store with the snapshot.
+//!
+//! There is no made-up vector here: a request that nobody remembers is an error that says how long requests are kept.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::command::{FeedbackCommand, invalid};
+use super::{Caller, ControlError, ControlHandle};
+use crate::clock;
+use crate::detection::attempt::{RequestKey, canonical_ip};
+use crate::learning::sample::Feedback;
+use crate::serving::scorer::Remembered;
+use crate::store::FeedbackAppended;
+
+/// How long a node reads the stream to its end before it says that it does not know a request.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
+/// Counting new feedback stops here; nobody needs to know whether 1 000 or 1 001 wait.
+const COUNT_MAX: u64 = 1000;
+
+impl ControlHandle {
+    pub(super) async fn feedback(
+        self: &Arc<Self>,
+        command: FeedbackCommand,
+        caller: &Caller,
+    ) -> Result<Value, ControlError> {
+        let ip: IpAddr = command.client_ip.parse().map_err(|_| invalid("client_ip", "is not an IP address"))?;
+        if command.username.is_empty() {
+            return Err(invalid("username", "is empty"));
+        }
+        if command.request_id.is_empty() {
+            return Err(invalid("request_id", "is empty"));
+        }
+        let request = RequestKey::of(&command.request_id);
+        let remembered = self.recall(request).await?;
+        let name = self.scorer.pseudonymizer().name(&command.username);
+        let attempt = &remembered.attempt;
+        if attempt.client_ip != canonical_ip(ip) {
+            return Err(ControlError::Conflict("client_ip is not that of the request".into()));
+        }
+        if attempt.name != name && attempt.user != name {
+            return Err(ControlError::Conflict("username is not that of the request".into()));
+        }
+        let Some(snapshot) = &remembered.snapshot else {
+            return Err(ControlError::NotFound("this request was recorded without its features".into()));
+        };
+        let given_at = clock::now();
+        let author = command.author.unwrap_or_else(|| caller.who.clone());
+        // Without an id, the same word by the same author within a minute is a repeated request, not a second opinion.
+        let id = command.id.unwrap_or_else(|| {
+            let minute = given_at.millis() / 60_000;
+            let text = format!("{}\n{}\n{author}\n{minute}", command.request_id, command.is_brute_force);
+            hex::encode(RequestKey::of(&text).0)
+        });
+        let feedback = Feedback {
+            id: id.clone(),
+            request,
+            client_ip: attempt.client_ip,
+            name: attempt.name,
+            user: attempt.user,
+            is_attack: command.is_brute_force,
+            author,
+            given_at,
+            ts: attempt.ts,
+            fingerprint: snapshot.fingerprint,
+            values: snapshot.values.clone(),
+            outcome: remembered.outcome,
+        };
+        match self.store.append_feedback(&id, &feedback.encode()).await? {
+            FeedbackAppended::Recorded(_) => self.metrics.feedback("recorded"),
+            FeedbackAppended::Known(_) => self.metrics.feedback("known"),
+            FeedbackAppended::Full => {
+                self.metrics.feedback("full");
+                let full = "the feedback store is full; the oldest entries leave it after 90 days";
+                return Err(ControlError::Unavailable(full.into()));
+            }
+        }
+        self.feedback_given.notify_one();
+        let registry = self.store.registry().await?;
+        let base = registry.watermark.max(registry.considered);
+        let pending = self.store.count_feedback(base, COUNT_MAX).await?;
+        let needed = self.config.load().training.feedback_threshold;
+        Ok(json!({ "status": "recorded", "id": id, "pending": pending, "needed": needed }))
+    }
+
+    /// What is known of a request; on a miss the stream is read to its end first.
+    async fn recall(&self, request: RequestKey) -> Result<Remembered, ControlError> {
+        if let Some(remembered) = self.scorer.remembered(request) {
+            return Ok(remembered);
+        }
+        self.replication.catch_up(CATCH_UP_LIMIT).await;
+        self.scorer.remembered(request).ok_or_else(|| {
+            self.metrics.feedback("unknown_request");
+            let kept = self.config.load().attempts.snapshots_max;
+            ControlError::NotFound(format!(
+                "this request is unknown or expired: a node keeps the last {kept} requests, for 24 h after a restart"
+            ))
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! The one way in: HTTP, CLI and the command channel build the same [`Command`] and call [`ControlHandle::execute`].
+//!
+//! Scoring is not a command; it never waits for anything that is done here.
+
+pub mod command;
+pub mod feedback;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::Config;
+use crate::serving::mode::{self, LearningMode};
+use crate::serving::scorer::{Scorer, new_request_id};
+use crate::serving::slot::ModelSlot;
+use crate::state::identity::Identity;
+use crate::store::registry::{ModelId, RollbackReply, TriggerKey};
+use crate::store::{AuditEntry, Store, StoreError};
+use crate::tasks::publisher::{PublishError, PublisherHandle};
+use crate::tasks::replication::Replication;
+use crate::tasks::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
+use crate::telemetry::metrics::Metrics;
+
+pub use command::{Caller, Command};
+pub use status::StatusView;
+
+/// How many history entries are read at once.
+const HISTORY_MAX: usize = 200;
+/// How long a reset or rollback waits for this node to follow, so that the next score already shows it.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why a command was not carried out. Each kind has one HTTP status and one exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The request itself is wrong.
+    #[error("{field}: {error}")]
+    Invalid { field: &'static str, error: String },
+    /// What the command names does not exist (any more).
+    #[error("{0}")]
+    NotFound(String),
+    /// The command contradicts the present state.
+    #[error("{0}")]
+    Conflict(String),
+    /// The store is away; nothing was changed.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A person must act.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            StoreError::Refused { .. } | StoreError::Corrupt { .. } => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<PublishError> for ControlError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Store(error) => error.into(),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// What a command needs from the node.
+pub struct ControlHandle {
+    pub config: Arc<ArcSwap<Config>>,
+    pub store: Arc<dyn Store>,
+    pub identity: Arc<Identity>,
+    pub scorer: Arc<Scorer>,
+    pub slot: Arc<ModelSlot>,
+    pub mode: Arc<LearningMode>,
+    pub trainer: Arc<Trainer>,
+    pub publisher: PublisherHandle,
+    pub replication: Arc<Replication>,
+    pub registry_changed: Arc<Notify>,
+    pub swapped: Arc<Notify>,
+    pub feedback_given: Arc<Notify>,
+    pub status: Arc<StatusView>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl ControlHandle {
+    /// Carries out one command and answers as `wire.md` says. Counted and, where it changes something, audited.
+    ///
+    /// # Errors
+    /// See [`ControlError`]; nothing has changed then.
+    pub async fn execute(self: &Arc<Self>, command: Command, caller: &Caller) -> Result<Value, ControlError> {
+        let name = command.name();
+        let audited = command.changes_something();
+        let result = self.dispatch(command, caller).await;
+        let outcome = if result.is_ok() { "ok" } else { "refused" };
+        self.metrics.command(name, outcome);
+        if audited {
+            self.audit(name, caller, &result).await;
+        }
+        result
+    }
+
+    async fn dispatch(self: &Arc<Self>, command: Command, caller: &Caller) -> Result<Value, ControlError> {
+        match command {
+            Command::Train { samples, epochs, wait, id } => self.train(samples, epochs, wait, id, caller).await,
+            Command::Reset => self.reset(caller).await,
+            Command::Rollback { generation } => self.rollback(generation, caller).await,
+            Command::ReloadModel => self.reload_model().await,
+            Command::LearningMode { enabled } => self.set_learning_mode(enabled).await,
+            Command::ReadLearningMode => Ok(self.learning_mode()),
+            Command::Feedback(feedback) => self.feedback(feedback, caller).await,
+            Command::Status => Ok(self.status.read().await),
+            Command::History => self.history().await,
+        }
+    }
+
+    async fn train(
+        self: &Arc<Self>,
+        samples: Option<usize>,
+        epochs: Option<u32>,
+        wait: bool,
+        id: Option<String>,
+        caller: &Caller,
+    ) -> Result<Value, ControlError> {
+        let config = self.config.load();
+        let id = id.unwrap_or_else(new_request_id);
+        let request = TrainRequest {
+            trigger: TriggerKey::Command { id: id.clone() },
+            samples: samples.unwrap_or(usize::try_from(config.training.samples).unwrap_or(usize::MAX)),
+            epochs: epochs.unwrap_or(config.training.epochs),
+            by_operator: true,
+            by: caller.who.clone(),
+        };
+        drop(config);
+        if wait {
+            let report = self.trainer.run_once(request).await;
+            return self.trained(report).await;
+        }
+        if self.trainer.is_busy() {
+            return Err(ControlError::Conflict("a training is running already on this node".into()));
+        }
+        let control = Arc::clone(self);
+        tokio::spawn(async move {
+            let report = control.trainer.run_once(request).await;
+            if let Err(error) = control.trained(report).await {
+                warn!("the requested training did not run: {error}");
+            }
+        });
+        Ok(json!({ "id": id }))
+    }
+
+    async fn trained(&self, report: Result<TrainReport, TrainError>) -> Result<Value, ControlError> {
+        let report = report.map_err(|error| match error {
+            TrainError::Store(error) => ControlError::from(error),
+            TrainError::Publish(error) => ControlError::from(error),
+            other => ControlError::Failed(other.to_string()),
+        })?;
+        let (outcome, reason) = (report.outcome(), report.reason());
+        match report {
+            TrainReport::Promoted { model, samples, epochs, evaluation } => {
+                self.followed(Some(model)).await;
+                Ok(json!({
+                    "outcome": outcome, "reason": reason, "model": model,
+                    "samples": samples, "epochs": epochs, "evaluation": evaluation,
+                }))
+            }
+            TrainReport::Refused { samples, epochs, evaluation, .. } => Ok(json!({
+                "outcome": outcome, "reason": reason, "model": self.slot.id(),
+                "samples": samples, "epochs": epochs, "evaluation": evaluation,
+            })),
+            TrainReport::NotEnoughData { .. } => Ok(json!({
+                "outcome": outcome, "reason": reason, "model": self.slot.id(),
+                "samples": 0, "epochs": 0, "evaluation": Value::Null,
+            })),
+            TrainReport::Held { .. } | TrainReport::AlreadyDone | TrainReport::Busy => {
+                Err(ControlError::Conflict(reason))
+            }
+        }
+    }
+
+    async fn reset(&self, caller: &Caller) -> Result<Value, ControlError> {
+        self.publisher.reset(caller.who.clone()).await?;
+        self.followed(None).await;
+        Ok(json!({ "model": Value::Null }))
+    }
+
+    async fn rollback(&self, generation: Option<u64>, caller: &Caller) -> Result<Value, ControlError> {
+        match self.publisher.rollback(generation, caller.who.clone()).await? {
+            RollbackReply::RolledBack(model) => {
+                self.followed(Some(model)).await;
+                Ok(json!({ "model": model }))
+            }
+            RollbackReply::NotFound => Err(ControlError::NotFound(match generation {
+                Some(generation) => format!("no model of generation {generation} is kept; see `history`"),
+                None => "there is no earlier model to roll back to; see `history`".into(),
+            })),
+        }
+    }
+
+    async fn reload_model(&self) -> Result<Value, ControlError> {
+        let current = self.store.registry().await?.current();
+        self.registry_changed.notify_one();
+        self.followed(current).await;
+        Ok(json!({ "model": self.slot.id() }))
+    }
+
+    /// Waits, but not for long, until this node serves `wanted` like any other node would.
+    async fn followed(&self, wanted: Option<ModelId>) {
+        self.registry_changed.notify_one();
+        let deadline = tokio::time::Instant::now() + FOLLOW_LIMIT;
+        while self.slot.id() != wanted && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn set_learning_mode(&self, enabled: bool) -> Result<Value, ControlError> {
+        if self.config.load().ml.dry_run {
+            return Err(ControlError::Conflict(
+                "Cannot change learning mode when Dry-Run is activated in configuration".into(),
+            ));
+        }
+        self.store.set_learning_mode(enabled).await?;
+        self.metrics.status().announcement_sent();
+        self.mode.set(enabled);
+        Ok(self.learning_mode())
+    }
+
+    fn learning_mode(&self) -> Value {
+        let dry_run = self.config.load().ml.dry_run;
+        let trained = self.scorer.trained();
+        json!({
+            "learning_mode": mode::effective(self.mode.switched_on(), trained, dry_run),
+            "trained": trained,
+            "dry_run": dry_run,
+        })
+    }
+
+    async fn history(&self) -> Result<Value, ControlError> {
+        let entries = self.store.history(HISTORY_MAX).await?;
+        Ok(entries.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry).ok()).collect())
+    }
+
+    async fn audit(&self, command: &'static str, caller: &Caller, result: &Result<Value, ControlError>) {
+        let outcome = match result {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        info!(command, by = caller.who, origin = caller.origin, "command {command}: {outcome}");
+        let entry = AuditEntry {
+            at_ms: clock::now().millis(),
+            node: self.identity.name.clone(),
+            who: format!("{} ({})", caller.who, caller.origin),
+            command: command.to_owned(),
+            outcome,
+        };
+        // The trail must not hold up or fail the command; a store that is away is reported elsewhere.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.store.append_audit(&entry)).await;
+    }
+}

@@ -1,0 +1,185 @@
+//! The stored form of an [`Activity`]: versioned, sorted by key, so that equal activities give equal bytes.
+//!
+//! It is for the state directory of the node that wrote it. Whether the file was written to its end is for the file's
+//! writer to ensure; here foreign bytes can only lead to an error, never to a panic or to an allocation out of proportion.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use super::counter::Counter;
+use super::distinct::Distinct;
+use super::kinds::{Pair, Source, User};
+use super::table::{Entry, Table};
+use super::{Activity, ActivityLimits};
+use crate::detection::attempt::Timestamp;
+use crate::detection::codec::{Fault, Reader, put_count, put_tagged_ip};
+
+/// Version of the stored form; its first byte.
+const VERSION: u8 = 1;
+
+/// Why bytes are not an activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ActivityError {
+    /// Written by another version of this program.
+    #[error("cannot decode activity checkpoint: version {0} is not known")]
+    Version(u8),
+    /// Not what this version writes.
+    #[error("cannot decode activity checkpoint: it is cut short or damaged")]
+    Damaged,
+}
+
+impl From<Fault> for ActivityError {
+    fn from(_: Fault) -> Self {
+        Self::Damaged
+    }
+}
+
+/// Something with a stored form of its own.
+trait Stored: Sized {
+    /// Fewest bytes that it takes.
+    const BYTES_MIN: usize;
+    fn put(&self, out: &mut Vec<u8>);
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault>;
+}
+
+impl Activity {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_table(&mut out, &self.sources);
+        put_table(&mut out, &self.users);
+        put_table(&mut out, &self.pairs);
+        out
+    }
+
+    /// Reads the stored form into tables with these limits; what does not fit is evicted.
+    pub fn decode(bytes: &[u8], limits: ActivityLimits) -> Result<Self, ActivityError> {
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8()?;
+        if version != VERSION {
+            return Err(ActivityError::Version(version));
+        }
+        let activity = Self {
+            sources: read_table(&mut reader, limits.sources_bytes_max)?,
+            users: read_table(&mut reader, limits.users_bytes_max)?,
+            pairs: read_table(&mut reader, limits.pairs_bytes_max)?,
+        };
+        reader.end()?;
+        Ok(activity)
+    }
+}
+
+fn put_table<K: Stored + Ord + Hash + Copy, V: Stored + Entry>(out: &mut Vec<u8>, table: &Table<K, V>) {
+    put_count(out, table.len());
+    for (key, value) in table.sorted() {
+        key.put(out);
+        value.put(out);
+    }
+}
+
+fn read_table<K: Stored + Ord + Hash + Copy, V: Stored + Entry>(
+    reader: &mut Reader<'_>,
+    bytes_max: usize,
+) -> Result<Table<K, V>, Fault> {
+    let count = reader.count(K::BYTES_MIN + V::BYTES_MIN)?;
+    let mut table = Table::new(bytes_max);
+    let mut before = None;
+    for _ in 0..count {
+        let key = K::read(reader)?;
+        if before.is_some_and(|before| before >= key) {
+            return Err(Fault::Value);
+        }
+        before = Some(key);
+        table.insert(key, V::read(reader)?);
+    }
+    Ok(table)
+}
+
+impl Stored for IpAddr {
+    const BYTES_MIN: usize = 5;
+    fn put(&self, out: &mut Vec<u8>) {
+        put_tagged_ip(out, *self);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        reader.tagged_ip()
+    }
+}
+
+impl Stored for u64 {
+    const BYTES_MIN: usize = 8;
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_le_bytes());
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        reader.u64()
+    }
+}
+
+impl Stored for (u64, IpAddr) {
+    const BYTES_MIN: usize = 13;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok((u64::read(reader)?, IpAddr::read(reader)?))
+    }
+}
+
+impl Stored for Option<Timestamp> {
+    const BYTES_MIN: usize = 1;
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(self.is_some()));
+        if let Some(ts) = self {
+            out.extend_from_slice(&ts.millis().to_le_bytes());
+        }
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        match reader.u8()? {
+            0 => Ok(None),
+            1 => Ok(Some(Timestamp::from_millis(reader.i64()?))),
+            _ => Err(Fault::Value),
+        }
+    }
+}
+
+impl Stored for Source {
+    const BYTES_MIN: usize = 12;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.recent.put(out);
+        self.minutes.put(out);
+        self.names.put(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self { recent: Distinct::read(reader)?, minutes: Counter::read(reader)?, names: Distinct::read(reader)? })
+    }
+}
+
+impl Stored for User {
+    const BYTES_MIN: usize = 8;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.hours.put(out);
+        self.tags.put(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self { hours: Counter::read(reader)?, tags: Distinct::read(reader)? })
+    }
+}
+
+impl Stored for Pair {
+    const BYTES_MIN: usize = 10;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.first_success.put(out);
+        self.successes.put(out);
+        self.failing.put(out);
+        self.guessed.put(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            first_success: Stored::read(reader)?,
+            successes: Distinct::read(reader)?,
+            failing: Distinct::read(reader)?,
+            guessed: Stored::read(reader)?,
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! What has been going on: the counters behind the features, per client address, per user and per (user, network).
+//!
+//! Integer counts in time buckets and capped sets of hashes, driven by event time only. Adding commutes, so nodes that
+//! saw the same attempts in any order hold equal activities (as long as no cap makes one of them forget something).
+//! Queries at a time see nothing that happened later. Nobody is told apart by name here: users are keyed pseudonyms.
+//!
+//! Nothing here knows whether an attempt was counted before: see [`Tracker`](crate::detection::tracker::Tracker).
+
+mod checkpoint;
+mod counter;
+mod distinct;
+mod kinds;
+mod table;
+
+use std::net::IpAddr;
+
+use super::attempt::{Attempt, Outcome, PasswordTag, Pseudonym, RequestKey, Timestamp, client_network};
+pub use checkpoint::ActivityError;
+pub use counter::Counts;
+use kinds::{Pair, Source, User};
+use table::Table;
+
+/// One hour in milliseconds: the window of everything counted per client address.
+pub const HOUR_MS: i64 = 3600 * 1000;
+/// One day in milliseconds: the longest window of a feature. What is older when it arrives is history.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+/// How long a pair of user and network is remembered after anything last happened there.
+pub const KNOWN_PAIR_MS: i64 = 30 * DAY_MS;
+
+/// How many bytes each kind of entry may take (estimated).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActivityLimits {
+    /// Client addresses.
+    pub sources_bytes_max: usize,
+    /// Users.
+    pub users_bytes_max: usize,
+    /// Pairs of user and client network.
+    pub pairs_bytes_max: usize,
+}
+
+impl Default for ActivityLimits {
+    fn default() -> Self {
+        const MIB: usize = 1 << 20;
+        // 64 MiB in all: some 80 000 addresses, 55 000 users and 55 000 pairs active within their windows (measured).
+        Self { sources_bytes_max: 32 * MIB, users_bytes_max: 16 * MIB, pairs_bytes_max: 16 * MIB }
+    }
+}
+
+/// How full one kind of entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KindStats {
+    /// Entries held.
+    pub entries: usize,
+    /// Estimated bytes that they take.
+    pub bytes: usize,
+    /// Entries that had to go because of the cap, since the start.
+    pub evicted: u64,
+}
+
+/// How full an [`Activity`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ActivityStats {
+    /// Client addresses.
+    pub sources: KindStats,
+    /// Users.
+    pub users: KindStats,
+    /// Pairs of user and client network.
+    pub pairs: KindStats,
+}
+
+impl ActivityStats {
+    /// Entries that had to leave each table since the start, by table.
+    pub fn evictions(&self) -> [(&'static str, u64); 3] {
+        [("sources", self.sources.evicted), ("users", self.users.evicted), ("pairs", self.pairs.evicted)]
+    }
+}
+
+/// The counters. Equality is equality of contents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Activity {
+    sources: Table<IpAddr, Source>,
+    users: Table<u64, User>,
+    pairs: Table<(u64, IpAddr), Pair>,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self::new(ActivityLimits::default())
+    }
+}
+
+impl Activity {
+    /// Nothing has happened yet.
+    pub fn new(limits: ActivityLimits) -> Self {
+        Self {
+            sources: Table::new(limits.sources_bytes_max),
+            users: Table::new(limits.users_bytes_max),
+            pairs: Table::new(limits.pairs_bytes_max),
+        }
+    }
+
+    /// Counts an attempt, whatever will become of it. Look-ups without a password are counted nowhere.
+    pub fn apply_attempt(&mut self, attempt: &Attempt) {
+        if attempt.no_auth {
+            return;
+        }
+        self.sources.update(attempt.client_ip, |source| source.attempt(attempt));
+        self.users.update(attempt.user.short(), |user| user.attempt(attempt));
+    }
+
+    /// Counts what became of an attempt. Only successes and failures say anything about a password; the others count
+    /// nowhere.
+    pub fn apply_outcome(&mut self, attempt: &Attempt, outcome: Outcome) {
+        if attempt.no_auth {
+            return;
+        }
+        let pair = (attempt.user.short(), client_network(attempt.client_ip));
+        match outcome {
+            Outcome::Unknown | Outcome::Blocked => {}
+            Outcome::Success => self.pairs.update(pair, |pair| pair.success(attempt)),
+            Outcome::Failure => {
+                self.sources.update(attempt.client_ip, |source| source.failure(attempt));
+                self.users.update(attempt.user.short(), |user| user.failure(attempt));
+                self.pairs.update(pair, |pair| pair.failure(attempt));
+            }
+        }
+    }
+
+    /// When the last attempt from `ip` not later than `ts` was made, other than the request `except` itself.
+    pub fn previous_attempt(&self, ip: IpAddr, ts: Timestamp, except: Option<RequestKey>) -> Option<Timestamp> {
+        self.sources.get(&ip)?.previous_attempt(ts, except)
+    }
+
+    /// Attempts and failures from `ip` in the last `window_ms` (up to an hour) before `ts`, to the minute.
+    pub fn source_counts(&self, ip: IpAddr, ts: Timestamp, window_ms: i64) -> Counts {
+        self.sources.get(&ip).map_or_else(Counts::default, |source| source.counts(ts, window_ms))
+    }
+
+    /// How many user names `ip` tried in the last hour before `ts`, `present` included; counted up to 64 or so.
+    pub fn distinct_names(&self, ip: IpAddr, ts: Timestamp, present: Pseudonym) -> usize {
+        self.sources.get(&ip).map_or(0, |source| source.other_names(ts, present)) + 1
+    }
+
+    /// How many password tags were tried for `user` in the last day before `ts`, `present` included if there is one;
+    /// counted up to 64 or so.
+    pub fn distinct_tags(&self, user: Pseudonym, ts: Timestamp, present: Option<PasswordTag>) -> usize {
+        let others = self.users.get(&user.short()).map_or(0, |user| user.other_tags(ts, present));
+        others + usize::from(present.is_some())
+    }
+
+    /// Attempts on and failures of `user` in the last `window_ms` (up to a day) before `ts`, to the hour.
+    pub fn user_counts(&self, user: Pseudonym, ts: Timestamp, window_ms: i64) -> Counts {
+        self.users.get(&user.short()).map_or_else(Counts::default, |user| user.counts(ts, window_ms))
+    }
+
+    /// Whether `user` is known from the network of `ip`: the user logged in from there at least a day before `ts`, and
+    /// nobody there has been guessing since the last time. One stale password, however often repeated, is not guessing.
+    pub fn known_good(&self, user: Pseudonym, ip: IpAddr, ts: Timestamp) -> bool {
+        self.pairs.get(&(user.short(), client_network(ip))).is_some_and(|pair| pair.known_good(ts))
+    }
+
+    /// Forgets what is older than its window at `now`: a day, thirty days for pairs. Password tags go after a day
+    /// everywhere.
+    pub fn prune(&mut self, now: Timestamp) {
+        self.sources.prune(now);
+        self.users.prune(now);
+        self.pairs.prune(now);
+    }
+
+    /// How full the tables are.
+    pub fn stats(&self) -> ActivityStats {
+        ActivityStats { sources: stats(&self.sources), users: stats(&self.users), pairs: stats(&self.pairs) }
+    }
+}
+
+fn stats<K: Ord + std::hash::Hash + Copy, V: table::Entry>(table: &Table<K, V>) -> KindStats {
+    KindStats { entries: table.len(), bytes: table.bytes(), evicted: table.evicted() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! A table of one kind of thing (sources, users, …), capped by bytes.
+//!
+//! Memory is estimated from the contents, so that equal tables have equal sizes. Over the cap a sixteenth of the entries
+//! goes at once, which makes the cost of evicting a constant per insertion. Nothing numeric ever depends on the order in
+//! which the map holds its entries.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::detection::attempt::Timestamp;
+
+/// What a table knows about its entries.
+pub trait Entry: Default {
+    /// Estimated heap bytes, a function of the contents.
+    fn heap_bytes(&self) -> usize;
+
+    /// Whether it goes only after all entries that are not worth keeping have gone.
+    fn worth_keeping(&self) -> bool;
+
+    /// When something last happened here.
+    fn last_active(&self) -> Timestamp;
+
+    /// Forgets what is too old at `now`; `false` when nothing is left.
+    fn trim(&mut self, now: Timestamp) -> bool;
+}
+
+/// Estimated bytes of a vector of `len` items: it grows by doubling, from four.
+pub fn vec_bytes<T>(len: usize) -> usize {
+    if len == 0 { 0 } else { len.next_power_of_two().max(4) * size_of::<T>() }
+}
+
+/// A capped map.
+#[derive(Debug, Clone)]
+pub struct Table<K, V> {
+    map: HashMap<K, Slot<V>>,
+    bytes: usize,
+    bytes_max: usize,
+    evicted: u64,
+}
+
+/// An entry, and what eviction wants to know of it: with these beside it, choosing whom to evict reads the map once
+/// from end to end instead of following pointers into every entry.
+#[derive(Debug, Clone)]
+struct Slot<V> {
+    value: V,
+    worth_keeping: bool,
+    last_active: Timestamp,
+    bytes: usize,
+}
+
+impl<K: Ord + Hash + Copy, V: Entry> Table<K, V> {
+    /// The room that an entry takes in the map itself: hash maps are between 7/16 and 7/8 full.
+    const SLOT_BYTES: usize = size_of::<(K, Slot<V>)>() * 3 / 2 + 8;
+
+    /// An empty table of at most about `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { map: HashMap::new(), bytes: 0, bytes_max, evicted: 0 }
+    }
+
+    /// Changes the entry of `key`, which is created if there was none.
+    pub fn update(&mut self, key: K, change: impl FnOnce(&mut V)) {
+        let slot = self.map.entry(key).or_insert_with(|| Slot {
+            value: V::default(),
+            worth_keeping: false,
+            last_active: Timestamp::from_millis(i64::MIN),
+            bytes: 0,
+        });
+        change(&mut slot.value);
+        let before = slot.bytes;
+        slot.bytes = Self::SLOT_BYTES + slot.value.heap_bytes();
+        slot.worth_keeping = slot.value.worth_keeping();
+        slot.last_active = slot.value.last_active();
+        self.bytes = self.bytes - before + slot.bytes;
+        self.keep_cap();
+    }
+
+    /// Puts an entry in as a whole.
+    pub fn insert(&mut self, key: K, value: V) {
+        self.update(key, |entry| *entry = value);
+    }
+
+    /// The entry of `key`.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key).map(|slot| &slot.value)
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Estimated bytes in use.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Entries that had to go because of the cap, since the table was made.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Forgets what is too old at `now`.
+    pub fn prune(&mut self, now: Timestamp) {
+        let mut bytes = 0;
+        self.map.retain(|_, slot| {
+            let keep = slot.value.trim(now);
+            if keep {
+                slot.bytes = Self::SLOT_BYTES + slot.value.heap_bytes();
+                slot.worth_keeping = slot.value.worth_keeping();
+                slot.last_active = slot.value.last_active();
+                bytes += slot.bytes;
+            }
+            keep
+        });
+        self.bytes = bytes;
+        if self.map.capacity() > 4 * self.map.len().max(64) {
+            self.map.shrink_to(2 * self.map.len());
+        }
+    }
+
+    /// All entries in ascending order of their keys.
+    pub fn sorted(&self) -> Vec<(&K, &V)> {
+        let mut entries: Vec<_> = self.map.iter().map(|(key, slot)| (key, &slot.value)).collect();
+        entries.sort_unstable_by_key(|(key, _)| **key);
+        entries
+    }
+
+    fn keep_cap(&mut self) {
+        while self.bytes > self.bytes_max && !self.map.is_empty() {
+            self.evict_batch();
+        }
+    }
+
+    /// Evicts a sixteenth: first the entries that are not worth keeping, each group in the order of last activity.
+    fn evict_batch(&mut self) {
+        let batch = (self.map.len() / 16).max(1);
+        let mut order: Vec<_> =
+            self.map.iter().map(|(key, slot)| (slot.worth_keeping, slot.last_active, *key)).collect();
+        order.select_nth_unstable(batch - 1);
+        for (_, _, key) in &order[..batch] {
+            if let Some(slot) = self.map.remove(key) {
+                self.bytes -= slot.bytes;
+                self.evicted += 1;
+            }
+        }
+    }
+}
+
+/// Equal contents; how much was evicted on the way does not matter.
+impl<K: Eq + Hash, V: PartialEq> PartialEq for Table<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(key, slot): (&K, &Slot<V>)| other.map.get(key).is_some_and(|theirs| theirs.value == slot.value);
+        self.map.len() == other.map.len() && self.map.iter().all(same)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default, Debug, Clone, PartialEq)]
+    struct Note {
+        keep: bool,
+        active: i64,
+        bytes: usize,
+    }
+
+    impl Entry for Note {
+        fn heap_bytes(&self) -> usize {
+            self.bytes
+        }
+        fn worth_keeping(&self) -> bool {
+            self.keep
+        }
+        fn last_active(&self) -> Timestamp {
+            Timestamp::from_millis(self.active)
+        }
+        fn trim(&mut self, now: Timestamp) -> bool {
+            self.active >= now.millis()
+        }
+    }
+
+    #[test]
+    fn the_cap_holds_and_the_least_recently_active_without_worth_go_first() {
+        let mut table = Table::<u32, Note>::new(16_000);
+        for key in 0..1000u32 {
+            table.insert(key, Note { keep: key % 10 == 0, active: key.into(), bytes: 50 });
+            assert!(table.bytes() <= 16_000);
+        }
+
+        let left = table.sorted().into_iter().map(|(key, _)| *key).collect::<Vec<_>>();
+
+        assert_eq!(table.evicted() as usize + left.len(), 1000);
+        assert!((0..1000).step_by(10).all(|worthy| left.contains(&worthy)), "{left:?}");
+        assert!(left.contains(&999) && !left.contains(&1));
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_cap_leaves_the_table_empty() {
+        let mut table = Table::<u32, Note>::new(100);
+
+        table.insert(1, Note { bytes: 1000, ..Note::default() });
+
+        assert_eq!((table.len(), table.bytes(), table.evicted()), (0, 0, 1));
+    }
+
+    #[test]
+    fn pruning_gives_the_bytes_back() {
+        let mut table = Table::<u32, Note>::new(10_000);
+        table.insert(1, Note { active: 1, bytes: 10, ..Note::default() });
+        let one = table.bytes();
+        table.insert(2, Note { active: 2, bytes: 10, ..Note::default() });
+
+        table.prune(Timestamp::from_millis(2));
+
+        assert_eq!((table.len(), table.bytes()), (1, one));
+    }
+}

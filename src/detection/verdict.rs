@@ -1,0 +1,329 @@
+//! What a caller is told about an attempt, and the one table that decides it.
+//!
+//! The table is a pure function: it knows neither the model nor the rules, only what they said. A model only adds
+//! suspicion; it lifts a rule's verdict only where the operator allowed that.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer, from the mildest to the strongest. It is meant for one client network and one account, never for a whole
+/// account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Verdict {
+    /// Nothing speaks against it.
+    #[default]
+    Allow = 0,
+    /// Let it through and keep an eye on it.
+    Watch = 1,
+    /// Ask for more than a password, or slow it down.
+    StepUp = 2,
+    /// Refuse it.
+    Block = 3,
+}
+
+impl Verdict {
+    /// The byte of the stored form.
+    pub const fn to_byte(self) -> u8 {
+        self as u8
+    }
+
+    /// From the byte of the stored form; `None` for a byte that is never written.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Self::Allow,
+            1 => Self::Watch,
+            2 => Self::StepUp,
+            3 => Self::Block,
+            _ => return None,
+        })
+    }
+
+    /// The word that the outside sees.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Watch => "watch",
+            Self::StepUp => "step_up",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// Weights with which the model may also lift a rule's verdict (`ml.may_override_rules`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightedRule {
+    /// Weight of the static rule (1 if it hit, else 0).
+    pub static_weight: f64,
+    /// Weight of the model's probability.
+    pub ml_weight: f64,
+    /// The weighted sum from which an attempt is blocked.
+    pub threshold: f64,
+}
+
+/// Everything that the verdict depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct VerdictInput {
+    /// The client network or the account is on a list of trusted ones.
+    pub trusted: bool,
+    /// `ml.enabled`.
+    pub enabled: bool,
+    /// The serving model has been trained on this site.
+    pub trained: bool,
+    /// The fleet only learns.
+    pub learning_mode: bool,
+    /// This node only watches.
+    pub dry_run: bool,
+    /// A rule of the caller has decided that this is brute force.
+    pub static_rule_triggered: bool,
+    /// Probability of attack, 0–1; `None` when no model serves.
+    pub probability: Option<f64>,
+    /// The probability above which the model says `block`; `None` makes the model watch only.
+    pub block_threshold: Option<f64>,
+    /// The probability above which the model says `watch`.
+    pub watch_threshold: Option<f64>,
+    /// The user is known from this network, and nobody has been guessing there since.
+    pub known_good: bool,
+    /// What attack protection asks for, if it is active.
+    pub protection: Option<Verdict>,
+    /// Set when the operator lets the model override rules.
+    pub override_rules: Option<WeightedRule>,
+}
+
+/// The answer to one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerdictAnswer {
+    /// What the caller should do.
+    pub verdict: Verdict,
+    /// What the model alone would have said; [`Verdict::Allow`] when there is none.
+    pub would_be: Verdict,
+    /// Why, in a few words for people.
+    pub reason: &'static str,
+}
+
+/// Decides. The first row that fits wins; see the tests for every one of them.
+pub fn decide(input: &VerdictInput) -> VerdictAnswer {
+    let would_be = model_verdict(input);
+    let (verdict, reason) = choose(input, would_be);
+    VerdictAnswer { verdict, would_be, reason }
+}
+
+fn choose(input: &VerdictInput, model: Verdict) -> (Verdict, &'static str) {
+    if input.trusted {
+        return (Verdict::Allow, "trusted network or account");
+    }
+    if let Some(reason) = only_rules_decide(input) {
+        return (static_verdict(input), reason);
+    }
+    let (verdict, reason) = suspicion(input, model);
+    if input.known_good && !input.static_rule_triggered && verdict > Verdict::StepUp {
+        return (Verdict::StepUp, "suspicious, but the user is known from this network");
+    }
+    (verdict, reason)
+}
+
+/// Why the model has no say, if so.
+fn only_rules_decide(input: &VerdictInput) -> Option<&'static str> {
+    if !input.enabled {
+        Some("machine learning is disabled: static rules decide")
+    } else if input.dry_run {
+        Some("dry run: static rules decide")
+    } else if !input.trained {
+        Some("no trained model: static rules decide")
+    } else if input.learning_mode {
+        Some("learning mode: static rules decide")
+    } else {
+        None
+    }
+}
+
+/// The strongest of rule, model and attack protection, or the weighted sum in the place of the first two.
+fn suspicion(input: &VerdictInput, model: Verdict) -> (Verdict, &'static str) {
+    let (verdict, reason) = match (input.override_rules, input.probability) {
+        // Without a probability there is nothing that could outweigh a rule: it stands.
+        (Some(rule), Some(probability)) => weighted(input, rule, probability),
+        _ if input.static_rule_triggered => (Verdict::Block, "a static rule hit"),
+        _ => (model, model_reason(model, input.probability)),
+    };
+    match input.protection {
+        Some(protection) if protection > verdict => (protection, "attack protection is active"),
+        _ => (verdict, reason),
+    }
+}
+
+fn weighted(input: &VerdictInput, rule: WeightedRule, probability: f64) -> (Verdict, &'static str) {
+    let hit = if input.static_rule_triggered { 1.0 } else { 0.0 };
+    if rule.static_weight * hit + rule.ml_weight * probability >= rule.threshold {
+        (Verdict::Block, "the weighted sum of rule and model reaches the threshold")
+    } else {
+        (Verdict::Allow, "the weighted sum of rule and model stays below the threshold")
+    }
+}
+
+fn static_verdict(input: &VerdictInput) -> Verdict {
+    if input.static_rule_triggered { Verdict::Block } else { Verdict::Allow }
+}
+
+/// The model's own verdict. A probability that is not a number exceeds nothing.
+fn model_verdict(input: &VerdictInput) -> Verdict {
+    let exceeds = |threshold: Option<f64>| match (input.probability, threshold) {
+        (Some(probability), Some(threshold)) => probability > threshold,
+        _ => false,
+    };
+    if exceeds(input.block_threshold) {
+        Verdict::Block
+    } else if exceeds(input.watch_threshold) {
+        Verdict::Watch
+    } else {
+        Verdict::Allow
+    }
+}
+
+fn model_reason(model: Verdict, probability: Option<f64>) -> &'static str {
+    match (model, probability) {
+        (Verdict::Allow, None) => "no model serves and no rule hit",
+        (Verdict::Allow, Some(_)) => "the probability of attack is low",
+        (Verdict::Watch | Verdict::StepUp, _) => "the probability of attack exceeds the watch threshold",
+        (Verdict::Block, _) => "the probability of attack exceeds the block threshold",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A trained model in charge, with thresholds at .5 and .9.
+    fn serving(probability: f64) -> VerdictInput {
+        VerdictInput {
+            enabled: true,
+            trained: true,
+            probability: Some(probability),
+            block_threshold: Some(0.9),
+            watch_threshold: Some(0.5),
+            ..VerdictInput::default()
+        }
+    }
+
+    fn verdict(input: VerdictInput) -> Verdict {
+        decide(&input).verdict
+    }
+
+    #[test]
+    fn trusted_is_allowed_whatever_else_is_said() {
+        let input = VerdictInput {
+            trusted: true,
+            static_rule_triggered: true,
+            protection: Some(Verdict::Block),
+            ..serving(1.0)
+        };
+
+        let answer = decide(&input);
+
+        assert_eq!((answer.verdict, answer.would_be), (Verdict::Allow, Verdict::Block));
+    }
+
+    #[test]
+    fn where_the_model_has_no_say_the_static_rule_decides_and_would_be_is_still_answered() {
+        let rows = [
+            VerdictInput { enabled: false, ..serving(1.0) },
+            VerdictInput { trained: false, ..serving(1.0) },
+            VerdictInput { learning_mode: true, ..serving(1.0) },
+            VerdictInput { dry_run: true, ..serving(1.0) },
+        ];
+        for row in rows {
+            let row = VerdictInput { protection: Some(Verdict::Block), ..row };
+            let quiet = decide(&row);
+            let hit = decide(&VerdictInput { static_rule_triggered: true, known_good: true, ..row });
+
+            assert_eq!((quiet.verdict, quiet.would_be), (Verdict::Allow, Verdict::Block), "{row:?}");
+            assert_eq!((hit.verdict, hit.would_be), (Verdict::Block, Verdict::Block), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_model_would_be_is_allow() {
+        let answer = decide(&VerdictInput { trained: false, probability: None, ..serving(1.0) });
+
+        assert_eq!((answer.verdict, answer.would_be), (Verdict::Allow, Verdict::Allow));
+    }
+
+    #[test]
+    fn a_probability_must_exceed_the_threshold_not_only_reach_it() {
+        assert_eq!(verdict(serving(0.5)), Verdict::Allow);
+        assert_eq!(verdict(serving(0.51)), Verdict::Watch);
+        assert_eq!(verdict(serving(0.9)), Verdict::Watch);
+        assert_eq!(verdict(serving(0.91)), Verdict::Block);
+        assert_eq!(verdict(serving(f64::NAN)), Verdict::Allow);
+    }
+
+    #[test]
+    fn a_threshold_that_the_data_cannot_support_makes_the_model_watch_only() {
+        assert_eq!(verdict(VerdictInput { block_threshold: None, ..serving(1.0) }), Verdict::Watch);
+    }
+
+    #[test]
+    fn the_strongest_of_rule_model_and_protection_wins() {
+        assert_eq!(verdict(VerdictInput { static_rule_triggered: true, ..serving(0.0) }), Verdict::Block);
+        assert_eq!(verdict(VerdictInput { protection: Some(Verdict::StepUp), ..serving(0.6) }), Verdict::StepUp);
+        assert_eq!(verdict(VerdictInput { protection: Some(Verdict::StepUp), ..serving(0.95) }), Verdict::Block);
+        assert_eq!(verdict(VerdictInput { protection: Some(Verdict::Allow), ..serving(0.6) }), Verdict::Watch);
+    }
+
+    #[test]
+    fn a_known_good_user_and_network_is_stepped_up_at_most() {
+        assert_eq!(verdict(VerdictInput { known_good: true, ..serving(1.0) }), Verdict::StepUp);
+        assert_eq!(verdict(VerdictInput { known_good: true, ..serving(0.6) }), Verdict::Watch);
+        let protected = VerdictInput { known_good: true, protection: Some(Verdict::Block), ..serving(0.0) };
+        assert_eq!(verdict(protected), Verdict::StepUp);
+    }
+
+    #[test]
+    fn a_static_rule_blocks_known_good_too() {
+        let input = VerdictInput { known_good: true, static_rule_triggered: true, ..serving(0.0) };
+
+        assert_eq!(verdict(input), Verdict::Block);
+    }
+
+    #[test]
+    fn overriding_follows_the_weighted_sum() {
+        let rule = WeightedRule { static_weight: 0.4, ml_weight: 0.6, threshold: 0.7 };
+        let weighted = |static_rule_triggered, probability| {
+            let input = VerdictInput { static_rule_triggered, override_rules: Some(rule), ..serving(probability) };
+            verdict(input)
+        };
+
+        assert_eq!(weighted(true, 0.1), Verdict::Allow);
+        assert_eq!(weighted(true, 0.6), Verdict::Block);
+        assert_eq!(weighted(false, 1.0), Verdict::Allow);
+        assert_eq!(weighted(false, 0.0), Verdict::Allow);
+    }
+
+    #[test]
+    fn the_weighted_sum_blocks_when_it_exactly_reaches_the_threshold() {
+        let rule = WeightedRule { static_weight: 0.5, ml_weight: 0.5, threshold: 0.75 };
+        let input = VerdictInput { static_rule_triggered: true, override_rules: Some(rule), ..serving(0.5) };
+
+        assert_eq!(verdict(input), Verdict::Block);
+    }
+
+    #[test]
+    fn without_a_probability_nothing_overrides_a_rule() {
+        let rule = WeightedRule { static_weight: 0.4, ml_weight: 0.6, threshold: 0.7 };
+        let input =
+            VerdictInput { static_rule_triggered: true, override_rules: Some(rule), probability: None, ..serving(0.0) };
+
+        assert_eq!(verdict(input), Verdict::Block);
+    }
+
+    #[test]
+    fn the_stored_byte_and_the_word_lead_back_to_the_verdict() {
+        for verdict in [Verdict::Allow, Verdict::Watch, Verdict::StepUp, Verdict::Block] {
+            let word = serde_json::to_string(&verdict).unwrap();
+
+            assert_eq!(Verdict::from_byte(verdict.to_byte()), Some(verdict));
+            assert_eq!(word, format!("\"{}\"", verdict.as_str()));
+            assert_eq!(serde_json::from_str::<Verdict>(&word).unwrap(), verdict);
+        }
+        assert_eq!(Verdict::from_byte(4), None);
+    }
+}

@@ -1,0 +1,427 @@
+//! The published form of a model: an envelope around a coded payload. The only file that names the codec.
+//!
+//! The envelope is checked from the outside in (magic, format, lengths, content hash) before one byte of the payload is
+//! decoded, the decoder is limited to the declared length, and what comes out must be well-formed, finite, of the
+//! expected schema, and must reproduce its own self-test. Layout (little-endian), also in `docs/protocol.md`:
+//!
+//! ```text
+//! magic "NNML" | format u16 | codec u8 | header length u16 | header | payload length u32 | SHA-256 of payload | payload
+//! ```
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::dataset::Counts;
+use super::evaluation::Evaluation;
+use super::mlp::Mlp;
+use super::threshold::Thresholds;
+use super::training::TrainingOptions;
+use crate::detection::features::FeatureSchema;
+use crate::numeric;
+
+/// The artifact format that this version writes; it reads this one and refuses newer ones.
+pub const FORMAT: u16 = 1;
+const MAGIC: [u8; 4] = *b"NNML";
+/// bincode 2, standard configuration. 2 is reserved for postcard, the way out of an unmaintained codec.
+const CODEC_BINCODE: u8 = 1;
+/// Largest payload: a login model is tens of KiB.
+const PAYLOAD_MAX: usize = 4 * 1024 * 1024;
+const HEADER_MAX: usize = 1024;
+/// Largest shapes; far beyond every profile.
+const INPUTS_MAX: usize = 4096;
+const HIDDEN_MAX: usize = 1024;
+const PARAMETER_MAX: f64 = 1e6;
+/// The self-test must be reproduced to this.
+const SELF_TEST_TOLERANCE: f64 = 1e-9;
+const SELF_TEST_MAX: usize = 64;
+const ATTACK: &str = "attack";
+
+/// Who made an artifact, when, and for which place in the registry. Not covered by the content hash: the same training
+/// on the same data has the same content wherever it ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactHeader {
+    pub lineage: [u8; 16],
+    pub generation: u64,
+    pub trained_at_ms: i64,
+    pub node: String,
+}
+
+/// The schema that a model was trained for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactSchema {
+    pub names: Vec<String>,
+    pub fingerprint: u64,
+}
+
+impl From<&FeatureSchema> for ArtifactSchema {
+    fn from(schema: &FeatureSchema) -> Self {
+        Self { names: schema.names().to_vec(), fingerprint: schema.fingerprint() }
+    }
+}
+
+/// How a model was trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSummary {
+    pub counts: Counts,
+    pub options: TrainingOptions,
+    pub false_positive_budget: f64,
+}
+
+/// A trained model with everything that scoring and judging it needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelArtifact {
+    pub profile: String,
+    /// What a high probability means; always `attack`.
+    pub positive_class: String,
+    pub schema: ArtifactSchema,
+    pub network: Mlp,
+    pub thresholds: Thresholds,
+    pub evaluation: Evaluation,
+    pub training: TrainingSummary,
+    /// A few inputs with the logits that the trainer computed for them.
+    pub self_test: Vec<(Vec<f64>, f64)>,
+}
+
+/// What the caller knows about an artifact before it is read. Everything known must hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expectation {
+    pub fingerprint: Option<u64>,
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// An encoded artifact and the hash of its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+    pub sha256: [u8; 32],
+}
+
+/// Why an artifact was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    #[error("it is not a model artifact")]
+    Foreign,
+    #[error("it ends too early")]
+    Truncated,
+    #[error("it has more bytes than it declares, or more than allowed")]
+    Oversized,
+    #[error("it has format {found}, this node reads {FORMAT}; upgrade this node")]
+    NewerFormat { found: u16 },
+    #[error("it uses codec {found}, which this node does not know; upgrade this node")]
+    UnknownCodec { found: u8 },
+    #[error("its content does not match its hash")]
+    HashMismatch,
+    #[error("its payload cannot be decoded")]
+    Undecodable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("its payload cannot be encoded")]
+    Unencodable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("it was trained for another feature schema")]
+    WrongSchema,
+    #[error("its numbers are not a sound network: {what}")]
+    Unsound { what: &'static str },
+}
+
+impl ArtifactError {
+    /// One word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Foreign => "foreign",
+            Self::Truncated => "truncated",
+            Self::Oversized => "oversized",
+            Self::NewerFormat { .. } | Self::UnknownCodec { .. } => "newer_format",
+            Self::HashMismatch => "hash_mismatch",
+            Self::Undecodable(_) | Self::Unencodable(_) => "undecodable",
+            Self::WrongSchema => "wrong_schema",
+            Self::Unsound { .. } => "unsound",
+        }
+    }
+}
+
+impl ModelArtifact {
+    /// A new artifact for `schema`, meaning probability of attack.
+    pub fn new(
+        profile: &str,
+        schema: &FeatureSchema,
+        network: Mlp,
+        thresholds: Thresholds,
+        evaluation: Evaluation,
+        training: TrainingSummary,
+    ) -> Self {
+        let mut artifact = Self {
+            profile: profile.to_owned(),
+            positive_class: ATTACK.to_owned(),
+            schema: schema.into(),
+            network,
+            thresholds,
+            evaluation,
+            training,
+            self_test: Vec::new(),
+        };
+        artifact.self_test = self_test(&artifact.network);
+        artifact
+    }
+
+    /// Probability of attack for a snapshot of this artifact's schema.
+    pub fn probability(&self, values: &[f32]) -> f64 {
+        numeric::sigmoid(self.network.logit_f32(values))
+    }
+
+    /// Encodes the artifact into its envelope.
+    ///
+    /// # Errors
+    /// When the model is unsound or larger than an artifact may be.
+    pub fn encode(&self, header: &ArtifactHeader) -> Result<Encoded, ArtifactError> {
+        self.check()?;
+        let payload = bincode::serde::encode_to_vec(self, bincode::config::standard())
+            .map_err(|error| ArtifactError::Unencodable(Box::new(error)))?;
+        if payload.len() > PAYLOAD_MAX {
+            return Err(ArtifactError::Oversized);
+        }
+        let sha256: [u8; 32] = Sha256::digest(&payload).into();
+        let header = header.encode();
+        let mut bytes = Vec::with_capacity(payload.len() + header.len() + 64);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.push(CODEC_BINCODE);
+        bytes.extend_from_slice(&u16::try_from(header.len()).expect("a header is bounded").to_le_bytes());
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(&u32::try_from(payload.len()).expect("a payload is bounded").to_le_bytes());
+        bytes.extend_from_slice(&sha256);
+        bytes.extend_from_slice(&payload);
+        Ok(Encoded { bytes, sha256 })
+    }
+
+    /// Decodes and verifies an artifact.
+    ///
+    /// # Errors
+    /// For anything but a whole, sound artifact that meets `expectation`.
+    pub fn decode(bytes: &[u8], expectation: &Expectation) -> Result<(ArtifactHeader, Self), ArtifactError> {
+        let mut rest = bytes;
+        if take(&mut rest, 4)? != MAGIC {
+            return Err(ArtifactError::Foreign);
+        }
+        let format = u16::from_le_bytes(array(&mut rest)?);
+        if format != FORMAT {
+            return Err(if format > FORMAT {
+                ArtifactError::NewerFormat { found: format }
+            } else {
+                ArtifactError::Foreign
+            });
+        }
+        let [codec] = array(&mut rest)?;
+        if codec != CODEC_BINCODE {
+            return Err(ArtifactError::UnknownCodec { found: codec });
+        }
+        let header_len = usize::from(u16::from_le_bytes(array(&mut rest)?));
+        if header_len > HEADER_MAX {
+            return Err(ArtifactError::Oversized);
+        }
+        let header = ArtifactHeader::decode(take(&mut rest, header_len)?)?;
+        let payload_len = u32::from_le_bytes(array(&mut rest)?) as usize;
+        let sha256: [u8; 32] = array(&mut rest)?;
+        if payload_len > PAYLOAD_MAX || rest.len() > payload_len {
+            return Err(ArtifactError::Oversized);
+        }
+        let payload = take(&mut rest, payload_len)?;
+        let digest: [u8; 32] = Sha256::digest(payload).into();
+        if digest != sha256 || expectation.sha256.is_some_and(|expected| expected != sha256) {
+            return Err(ArtifactError::HashMismatch);
+        }
+        let limited = bincode::config::standard().with_limit::<PAYLOAD_MAX>();
+        let (artifact, consumed): (Self, usize) = bincode::serde::decode_from_slice(payload, limited)
+            .map_err(|error| ArtifactError::Undecodable(Box::new(error)))?;
+        if consumed != payload.len() {
+            return Err(ArtifactError::Oversized);
+        }
+        artifact.check()?;
+        if expectation.fingerprint.is_some_and(|expected| expected != artifact.schema.fingerprint) {
+            return Err(ArtifactError::WrongSchema);
+        }
+        Ok((header, artifact))
+    }
+
+    fn check(&self) -> Result<(), ArtifactError> {
+        let unsound = |what| Err(ArtifactError::Unsound { what });
+        let network = &self.network;
+        if self.positive_class != ATTACK {
+            return unsound("a high output does not mean attack");
+        }
+        if network.inputs == 0 || network.inputs > INPUTS_MAX || network.hidden == 0 || network.hidden > HIDDEN_MAX {
+            return unsound("the shape is out of bounds");
+        }
+        if !network.check_shape() || self.schema.names.len() != network.inputs {
+            return unsound("the shape contradicts itself");
+        }
+        let parameters = network.w1.iter().chain(&network.b1).chain(&network.w2).chain([&network.b2]);
+        if parameters.into_iter().any(|value| !value.is_finite() || value.abs() > PARAMETER_MAX) {
+            return unsound("a parameter is not finite or far too large");
+        }
+        for threshold in [self.thresholds.block, self.thresholds.watch].into_iter().flatten() {
+            if !(0.0..=1.0).contains(&threshold) {
+                return unsound("a threshold is not a probability");
+            }
+        }
+        if self.self_test.len() > SELF_TEST_MAX {
+            return unsound("the self-test is too long");
+        }
+        for (input, logit) in &self.self_test {
+            let sound = input.len() == network.inputs
+                && input.iter().all(|value| value.is_finite())
+                && (network.logit(input) - logit).abs() <= SELF_TEST_TOLERANCE;
+            if !sound {
+                return unsound("the self-test is not reproduced");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ArtifactHeader {
+    fn encode(&self) -> Vec<u8> {
+        let node: Vec<u8> = self.node.bytes().take(255).collect();
+        let mut out = Vec::with_capacity(34 + node.len());
+        out.extend_from_slice(&self.lineage);
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        out.extend_from_slice(&self.trained_at_ms.to_le_bytes());
+        out.push(u8::try_from(node.len()).expect("cut to 255"));
+        out.extend_from_slice(&node);
+        out
+    }
+
+    fn decode(mut rest: &[u8]) -> Result<Self, ArtifactError> {
+        let lineage = array(&mut rest)?;
+        let generation = u64::from_le_bytes(array(&mut rest)?);
+        let trained_at_ms = i64::from_le_bytes(array(&mut rest)?);
+        let [node_len] = array(&mut rest)?;
+        let node = String::from_utf8_lossy(take(&mut rest, usize::from(node_len))?).into_owned();
+        if !rest.is_empty() {
+            return Err(ArtifactError::Oversized);
+        }
+        Ok(Self { lineage, generation, trained_at_ms, node })
+    }
+}
+
+/// Inputs at the corners and the middle of the feature space, with their logits.
+fn self_test(network: &Mlp) -> Vec<(Vec<f64>, f64)> {
+    [0.0, 0.5, 1.0]
+        .into_iter()
+        .map(|fill| {
+            let input: Vec<f64> = (0..network.inputs).map(|index| fill / (1 + index % 3) as f64).collect();
+            let logit = network.logit(&input);
+            (input, logit)
+        })
+        .collect()
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], ArtifactError> {
+    let (head, tail) = rest.split_at_checked(count).ok_or(ArtifactError::Truncated)?;
+    *rest = tail;
+    Ok(head)
+}
+
+fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ArtifactError> {
+    Ok(take(rest, N)?.try_into().expect("taken to length"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::mlp::Activation;
+    use super::*;
+    use crate::numeric::Rng;
+
+    pub(crate) fn artifact(seed: u64) -> ModelArtifact {
+        let schema = FeatureSchema::compat6();
+        let network = Mlp::init(schema.len(), 8, Activation::Sigmoid, 0.2, &mut Rng::new(seed, "test"));
+        let training = TrainingSummary {
+            counts: Counts::default(),
+            options: TrainingOptions::default(),
+            false_positive_budget: 0.001,
+        };
+        let thresholds = Thresholds { block: Some(0.9), watch: Some(0.5) };
+        ModelArtifact::new("compat-6", &schema, network, thresholds, Evaluation::default(), training)
+    }
+
+    fn header() -> ArtifactHeader {
+        ArtifactHeader { lineage: [7; 16], generation: 3, trained_at_ms: 1_700_000_000_000, node: "mx1".into() }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<(ArtifactHeader, ModelArtifact), ArtifactError> {
+        ModelArtifact::decode(bytes, &Expectation::default())
+    }
+
+    #[test]
+    fn what_is_published_comes_back_and_equal_content_has_an_equal_hash() {
+        let encoded = artifact(1).encode(&header()).expect("sound");
+        let elsewhere = ArtifactHeader { generation: 9, node: "mx2".into(), ..header() };
+
+        let (read, model) = decode(&encoded.bytes).expect("whole");
+
+        assert_eq!((read, model), (header(), artifact(1)));
+        assert_eq!(artifact(1).encode(&elsewhere).expect("sound").sha256, encoded.sha256);
+        assert_ne!(artifact(2).encode(&header()).expect("sound").sha256, encoded.sha256);
+    }
+
+    #[test]
+    fn every_truncation_and_every_trailing_byte_is_refused() {
+        let mut bytes = artifact(1).encode(&header()).expect("sound").bytes;
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end]).is_err(), "{end} bytes");
+        }
+        bytes.push(0);
+        assert!(matches!(decode(&bytes), Err(ArtifactError::Oversized)));
+    }
+
+    #[test]
+    fn no_flipped_bit_of_the_content_is_accepted() {
+        let encoded = artifact(1).encode(&header()).expect("sound");
+        let expectation = Expectation { fingerprint: None, sha256: Some(encoded.sha256) };
+        let content = encoded.bytes.len() - payload_and_hash(&encoded.bytes);
+        for byte in (0..9).chain(content..encoded.bytes.len()) {
+            for bit in 0..8 {
+                let mut flipped = encoded.bytes.clone();
+                flipped[byte] ^= 1 << bit;
+                assert!(ModelArtifact::decode(&flipped, &expectation).is_err(), "byte {byte} bit {bit}");
+            }
+        }
+    }
+
+    fn payload_and_hash(bytes: &[u8]) -> usize {
+        let header_len = usize::from(u16::from_le_bytes([bytes[7], bytes[8]]));
+        bytes.len() - 9 - header_len
+    }
+
+    #[test]
+    fn a_newer_format_asks_for_an_upgrade() {
+        let mut bytes = artifact(1).encode(&header()).expect("sound").bytes;
+        bytes[4] = 2;
+
+        let error = decode(&bytes).expect_err("newer");
+
+        assert!(error.to_string().contains("upgrade this node"), "{error}");
+    }
+
+    #[test]
+    fn another_schema_or_another_meaning_is_refused() {
+        let encoded = artifact(1).encode(&header()).expect("sound");
+        let expectation = Expectation { fingerprint: Some(1), sha256: None };
+        assert!(matches!(ModelArtifact::decode(&encoded.bytes, &expectation), Err(ArtifactError::WrongSchema)));
+
+        let inverted = ModelArtifact { positive_class: "legit".into(), ..artifact(1) };
+        assert!(matches!(inverted.encode(&header()), Err(ArtifactError::Unsound { .. })));
+    }
+
+    #[test]
+    fn numbers_that_are_not_a_network_are_refused() {
+        let broken = |change: fn(&mut ModelArtifact)| {
+            let mut artifact = artifact(1);
+            change(&mut artifact);
+            artifact.encode(&header()).expect_err("unsound").kind()
+        };
+
+        assert_eq!(broken(|artifact| artifact.network.w1[0] = f64::NAN), "unsound");
+        assert_eq!(broken(|artifact| artifact.network.b2 = 1e9), "unsound");
+        assert_eq!(broken(|artifact| drop(artifact.network.w2.pop())), "unsound");
+        assert_eq!(broken(|artifact| artifact.network.b1[0] += 0.5), "unsound");
+        assert_eq!(broken(|artifact| artifact.thresholds.block = Some(1.5)), "unsound");
+    }
+}

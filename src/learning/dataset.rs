@@ -1,0 +1,337 @@
+//! From samples and feedback to what is trained on and what is held out.
+//!
+//! The split is by time: the last fifth is never trained on. A fifth of the feedback is held out too, chosen by its
+//! request, so that the same item is always on the same side. Rows are sorted by (time, request): no hash order anywhere.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::evaluation::Scored;
+use super::labels::{Label, LabelPolicy, effective_feedback};
+use super::sample::{Feedback, Sample};
+use super::training::TrainingRow;
+use crate::detection::attempt::{RequestKey, Timestamp};
+use crate::detection::features::FeatureSchema;
+use crate::numeric::Rng;
+
+/// Fewer labelled samples than this teach nothing that would generalise (the original's own limit).
+pub const SAMPLES_MIN: usize = 100;
+/// Share of the time span that is held out.
+const HOLD_OUT: f64 = 0.2;
+/// One feedback item in so many is held out.
+const FEEDBACK_HOLD_OUT: u8 = 5;
+
+/// One labelled row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub ts: Timestamp,
+    pub request: RequestKey,
+    pub values: Vec<f64>,
+    pub label: Label,
+    pub weight: f64,
+    pub from_feedback: bool,
+}
+
+/// Rows in the order of (time, request).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Dataset {
+    pub rows: Vec<Row>,
+}
+
+/// What a training gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    pub train: Dataset,
+    pub hold_out: Dataset,
+    pub counts: Counts,
+}
+
+/// What became of everything that was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows trained on.
+    pub train: usize,
+    pub hold_out: usize,
+    /// Feedback items among them.
+    pub feedback: usize,
+    /// Samples of another schema, without a label, or told twice.
+    pub skipped: usize,
+}
+
+/// Why there is nothing to train on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotEnoughData {
+    #[error("{have} labelled samples are there, {SAMPLES_MIN} are needed")]
+    TooFew { have: usize },
+    #[error("all {have} labelled samples are {which}; both classes are needed")]
+    OneClass { have: usize, which: &'static str },
+}
+
+/// Builds the rows of one training. `samples` come with their inclusion weight; at most `train_max` samples are trained
+/// on (feedback comes on top), drawn by weight with `seed`.
+///
+/// # Errors
+/// When there are too few labelled samples, or only one class.
+pub fn build(
+    samples: Vec<(f64, Sample)>,
+    feedback: Vec<Feedback>,
+    policy: &dyn LabelPolicy,
+    schema: &FeatureSchema,
+    train_max: usize,
+    seed: u64,
+) -> Result<Prepared, NotEnoughData> {
+    let offered = samples.len();
+    let mut rows = labelled(samples, policy, schema);
+    let skipped = offered - rows.len();
+    let sample_weight: f64 = rows.iter().map(|row| row.weight).sum();
+    let spoken: Vec<Row> = effective_feedback(feedback, sample_weight)
+        .into_iter()
+        .filter(|(item, _)| item.fingerprint == schema.fingerprint() && item.values.len() == schema.len())
+        .map(|(item, weight)| feedback_row(&item, weight))
+        .collect();
+    // A person's word replaces what the policy made of the same request.
+    let spoken_of: HashSet<RequestKey> = spoken.iter().map(|row| row.request).collect();
+    rows.retain(|row| !spoken_of.contains(&row.request));
+    check_classes(rows.iter().chain(&spoken))?;
+
+    let (train, mut hold_out) = split_by_time(rows);
+    let mut train = reduce(train, train_max, seed);
+    for row in &spoken {
+        if row.request.0[0] % FEEDBACK_HOLD_OUT == 0 && spoken.len() >= usize::from(FEEDBACK_HOLD_OUT) {
+            hold_out.push(row.clone());
+        } else {
+            train.push(row.clone());
+        }
+    }
+    sort(&mut train);
+    sort(&mut hold_out);
+    check_classes(train.iter())?;
+    let counts = Counts { train: train.len(), hold_out: hold_out.len(), feedback: spoken.len(), skipped };
+    Ok(Prepared { train: Dataset { rows: train }, hold_out: Dataset { rows: hold_out }, counts })
+}
+
+impl Dataset {
+    /// The rows as the trainer takes them.
+    pub fn training_rows(&self) -> Vec<TrainingRow<'_>> {
+        self.rows
+            .iter()
+            .map(|row| TrainingRow { values: &row.values, attack: row.label == Label::Attack, weight: row.weight })
+            .collect()
+    }
+
+    /// The rows as `probability` scores them.
+    pub fn scored(&self, probability: impl Fn(&[f64]) -> f64) -> Vec<Scored> {
+        self.rows
+            .iter()
+            .map(|row| Scored {
+                score: probability(&row.values),
+                attack: row.label == Label::Attack,
+                weight: row.weight,
+            })
+            .collect()
+    }
+}
+
+fn labelled(samples: Vec<(f64, Sample)>, policy: &dyn LabelPolicy, schema: &FeatureSchema) -> Vec<Row> {
+    let mut rows: Vec<Row> = samples
+        .into_iter()
+        .filter(|(_, sample)| sample.fingerprint == schema.fingerprint() && sample.values.len() == schema.len())
+        .filter_map(|(inclusion_weight, sample)| {
+            let labelled = policy.label(&sample, schema)?;
+            Some(Row {
+                ts: sample.ts,
+                request: sample.request,
+                values: sample.values.iter().map(|value| f64::from(*value)).collect(),
+                label: labelled.label,
+                weight: labelled.weight * inclusion_weight,
+                from_feedback: false,
+            })
+        })
+        .collect();
+    sort(&mut rows);
+    // The same request may have been recorded by two nodes; the sort has put the two side by side.
+    let mut seen = HashSet::with_capacity(rows.len());
+    rows.retain(|row| seen.insert(row.request));
+    rows
+}
+
+fn feedback_row(item: &Feedback, weight: f64) -> Row {
+    Row {
+        ts: item.ts,
+        request: item.request,
+        values: item.values.iter().map(|value| f64::from(*value)).collect(),
+        label: if item.is_attack { Label::Attack } else { Label::Legit },
+        weight,
+        from_feedback: true,
+    }
+}
+
+fn check_classes<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<(), NotEnoughData> {
+    let (mut attacks, mut have) = (0, 0);
+    for row in rows {
+        have += 1;
+        attacks += usize::from(row.label == Label::Attack);
+    }
+    if have < SAMPLES_MIN {
+        return Err(NotEnoughData::TooFew { have });
+    }
+    match attacks {
+        0 => Err(NotEnoughData::OneClass { have, which: "legitimate" }),
+        attacks if attacks == have => Err(NotEnoughData::OneClass { have, which: "attacks" }),
+        _ => Ok(()),
+    }
+}
+
+/// The last fifth of the rows (by time) is held out, but never so much that training has too little or only one class.
+fn split_by_time(rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
+    let mut at = rows.len() - (rows.len() as f64 * HOLD_OUT) as usize;
+    // Rows of one instant stay together.
+    while at > 0 && at < rows.len() && rows[at - 1].ts == rows[at].ts {
+        at += 1;
+    }
+    let both = |rows: &[Row]| {
+        rows.iter().any(|row| row.label == Label::Attack) && rows.iter().any(|row| row.label == Label::Legit)
+    };
+    let mut train = rows;
+    let hold_out = train.split_off(at);
+    if both(&train) {
+        return (train, hold_out);
+    }
+    // A class that appears only in the last fifth: every fifth row is held out instead, which leaks campaigns into the
+    // measure but is the only way to learn both classes at all.
+    train.extend(hold_out);
+    let (mut kept, mut held) = (Vec::new(), Vec::new());
+    for (index, row) in train.into_iter().enumerate() {
+        if index % 5 == 4 { held.push(row) } else { kept.push(row) }
+    }
+    if both(&kept) {
+        return (kept, held);
+    }
+    kept.extend(held);
+    sort(&mut kept);
+    (kept, Vec::new())
+}
+
+/// At most `max` rows, half of them for each class as far as they go, drawn at random; weights make up for the draw.
+fn reduce(rows: Vec<Row>, max: usize, seed: u64) -> Vec<Row> {
+    if rows.len() <= max {
+        return rows;
+    }
+    let (mut attacks, mut legit): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.label == Label::Attack);
+    let half = max / 2;
+    let attacks_max = half.max(max.saturating_sub(legit.len()));
+    draw(&mut attacks, attacks_max, &mut Rng::new(seed, "dataset attacks"));
+    let legit_max = max - attacks.len().min(max);
+    draw(&mut legit, legit_max, &mut Rng::new(seed, "dataset legit"));
+    attacks.extend(legit);
+    attacks
+}
+
+fn draw(rows: &mut Vec<Row>, max: usize, rng: &mut Rng) {
+    if rows.len() <= max {
+        return;
+    }
+    let factor = rows.len() as f64 / max.max(1) as f64;
+    rng.shuffle(rows);
+    rows.truncate(max.max(1));
+    for row in rows {
+        row.weight *= factor;
+    }
+}
+
+fn sort(rows: &mut [Row]) {
+    rows.sort_by_key(|row| (row.ts, row.request));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::labels::OutcomeLabels;
+    use super::super::sample::tests::{feedback, sample};
+    use super::*;
+
+    fn samples(count: u64, every_nth_fails: u64) -> Vec<(f64, Sample)> {
+        let fingerprint = FeatureSchema::compat6().fingerprint();
+        (0..count)
+            .map(|number| {
+                let mut sample = sample(number, number % every_nth_fails != 0);
+                sample.fingerprint = fingerprint;
+                (1.0, sample)
+            })
+            .collect()
+    }
+
+    fn prepared(samples: Vec<(f64, Sample)>, feedback: Vec<Feedback>, max: usize) -> Result<Prepared, NotEnoughData> {
+        build(samples, feedback, &OutcomeLabels, &FeatureSchema::compat6(), max, 1)
+    }
+
+    #[test]
+    fn the_hold_out_is_later_than_everything_that_is_trained_on() {
+        let prepared = prepared(samples(500, 3), Vec::new(), 10_000).expect("enough");
+
+        let last = prepared.train.rows.last().expect("rows").ts;
+        assert!(prepared.hold_out.rows.iter().all(|row| row.ts > last));
+        assert_eq!(prepared.hold_out.rows.len(), 100);
+    }
+
+    #[test]
+    fn too_few_and_one_class_are_named() {
+        assert_eq!(prepared(samples(99, 3), Vec::new(), 1000), Err(NotEnoughData::TooFew { have: 99 }));
+        assert_eq!(
+            prepared(samples(200, 1_000_000).split_off(1), Vec::new(), 1000),
+            Err(NotEnoughData::OneClass { have: 199, which: "legitimate" })
+        );
+    }
+
+    #[test]
+    fn a_persons_word_replaces_the_outcome_of_the_same_request() {
+        let mut word = feedback(3, false, "helpdesk");
+        word.fingerprint = FeatureSchema::compat6().fingerprint();
+
+        let prepared = prepared(samples(500, 3), vec![word.clone()], 10_000).expect("enough");
+
+        let rows: Vec<_> = prepared
+            .train
+            .rows
+            .iter()
+            .chain(&prepared.hold_out.rows)
+            .filter(|row| row.request == word.request)
+            .collect();
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].label, rows[0].from_feedback), (Label::Legit, true));
+    }
+
+    #[test]
+    fn a_sample_told_by_two_nodes_counts_once() {
+        let mut twice = samples(300, 3);
+        twice.extend(samples(300, 3));
+
+        let prepared = prepared(twice, Vec::new(), 10_000).expect("enough");
+
+        assert_eq!(prepared.counts.train + prepared.counts.hold_out, 300);
+        assert_eq!(prepared.counts.skipped, 300);
+    }
+
+    #[test]
+    fn a_reduced_set_keeps_its_total_weight_per_class() {
+        let weight = |rows: &[Row], label| rows.iter().filter(|row| row.label == label).map(|row| row.weight).sum();
+        let all = prepared(samples(2000, 4), Vec::new(), 10_000).expect("enough");
+        let reduced = prepared(samples(2000, 4), Vec::new(), 200).expect("enough");
+
+        assert_eq!(reduced.train.rows.len(), 200);
+        for label in [Label::Attack, Label::Legit] {
+            let (all, reduced): (f64, f64) = (weight(&all.train.rows, label), weight(&reduced.train.rows, label));
+            assert!((all - reduced).abs() < 0.2 * all, "{label:?}: {all} became {reduced}");
+        }
+    }
+
+    #[test]
+    fn samples_of_another_schema_are_skipped_and_counted() {
+        let mut mixed = samples(300, 3);
+        mixed[5].1.fingerprint ^= 1;
+
+        let prepared = prepared(mixed, Vec::new(), 10_000).expect("enough");
+
+        assert_eq!(prepared.counts.skipped, 1);
+    }
+}

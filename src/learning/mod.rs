@@ -1,0 +1,19 @@
+//! How the detector learns: from samples and feedback to a judged, publishable model. Pure: no clock, no files, no store.
+//!
+//! Reading order: [`sample`] (what is kept), [`labels`] (what it teaches), [`dataset`] (what is trained on and what is
+//! held out), [`mlp`], [`optimizer`] and [`training`] (the network), [`evaluation`] and [`threshold`] (what it is worth),
+//! [`gate`] (whether it may serve), [`artifact`] (what is published), [`run`](mod@run) (all of it in order), [`policy`] (when).
+
+pub mod artifact;
+pub mod dataset;
+pub mod evaluation;
+pub mod gate;
+pub mod labels;
+pub mod logistic;
+pub mod mlp;
+pub mod optimizer;
+pub mod policy;
+pub mod run;
+pub mod sample;
+pub mod threshold;
+pub mod training;

@@ -1,0 +1,223 @@
+//! One training from samples to a judged model: build, fit, set thresholds, measure, judge.
+//!
+//! It neither reads nor writes anything; `tasks::trainer` brings the data and publishes the result.
+
+use std::sync::atomic::AtomicBool;
+
+use super::artifact::{ModelArtifact, TrainingSummary};
+use super::dataset::{self, Prepared};
+use super::evaluation::{self, Evaluation};
+use super::gate::{self, Judgement};
+use super::labels::{Label, LabelPolicy};
+use super::sample::{Feedback, Sample};
+use super::threshold;
+use super::training::{self, Progress, TrainingError, TrainingOptions};
+use crate::detection::features::FeatureSchema;
+
+/// What one training is asked to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOptions {
+    /// Most samples trained on.
+    pub samples_max: usize,
+    pub training: TrainingOptions,
+    pub false_positive_budget: f64,
+    pub profile: String,
+}
+
+/// What it learns from.
+pub struct Material {
+    /// Samples with their inclusion weight.
+    pub samples: Vec<(f64, Sample)>,
+    pub feedback: Vec<Feedback>,
+}
+
+/// A model that passed the gate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    pub artifact: ModelArtifact,
+    /// Rows really trained on.
+    pub samples: usize,
+    /// What the history says.
+    pub reason: String,
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunOutcome {
+    Promoted(Box<Trained>),
+    Refused { reason: String, samples: usize, evaluation: Box<Evaluation> },
+    NotEnoughData { reason: String },
+}
+
+/// Why a training has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the training was cancelled")]
+    Cancelled,
+    #[error("the network could not be trained; the model in use is unchanged")]
+    Training(#[source] TrainingError),
+}
+
+/// Trains a challenger and judges it against `champion` on the same held-out rows.
+///
+/// # Errors
+/// When `cancel` is raised or the numbers stop being finite.
+pub fn run(
+    material: Material,
+    policy: &dyn LabelPolicy,
+    schema: &FeatureSchema,
+    options: &RunOptions,
+    champion: Option<&ModelArtifact>,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RunOutcome, RunError> {
+    let Material { samples, feedback } = material;
+    let built = dataset::build(samples, feedback, policy, schema, options.samples_max, options.training.seed);
+    let prepared = match built {
+        Ok(prepared) => prepared,
+        Err(reason) => return Ok(RunOutcome::NotEnoughData { reason: reason.to_string() }),
+    };
+    let artifact = fit(&prepared, schema, options, cancel, progress)?;
+    let samples = prepared.counts.train;
+    let training = measure(&artifact, &prepared.train);
+    let champion = champion
+        .filter(|champion| champion.schema.fingerprint == schema.fingerprint())
+        .map(|champion| measure(champion, &prepared.hold_out));
+    let evaluation = artifact.evaluation.clone();
+    match gate::judge(&evaluation, &training, champion.as_ref()) {
+        Judgement::Promote => {
+            let reason = reason(&artifact, champion.is_some());
+            Ok(RunOutcome::Promoted(Box::new(Trained { artifact, samples, reason })))
+        }
+        Judgement::Refuse { reason } => Ok(RunOutcome::Refused { reason, samples, evaluation: Box::new(evaluation) }),
+    }
+}
+
+/// Fits a network to prepared rows, sets its thresholds from the held-out legitimate rows, and measures it there.
+///
+/// # Errors
+/// As [`run`].
+pub fn fit(
+    prepared: &Prepared,
+    schema: &FeatureSchema,
+    options: &RunOptions,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ModelArtifact, RunError> {
+    let rows = prepared.train.training_rows();
+    let network = training::fit(&rows, &options.training, cancel, progress).map_err(|error| match error {
+        TrainingError::Cancelled => RunError::Cancelled,
+        other => RunError::Training(other),
+    })?;
+    let negatives: Vec<f64> = prepared
+        .hold_out
+        .rows
+        .iter()
+        .filter(|row| row.label == Label::Legit)
+        .map(|row| network.probability(&row.values))
+        .collect();
+    let thresholds = threshold::thresholds(&negatives, options.false_positive_budget);
+    let scored = prepared.hold_out.scored(|values| network.probability(values));
+    let evaluation = evaluation::evaluate(&scored, thresholds.block);
+    let training = TrainingSummary {
+        counts: prepared.counts,
+        options: options.training.clone(),
+        false_positive_budget: options.false_positive_budget,
+    };
+    Ok(ModelArtifact::new(&options.profile, schema, network, thresholds, evaluation, training))
+}
+
+fn measure(artifact: &ModelArtifact, rows: &dataset::Dataset) -> Evaluation {
+    evaluation::evaluate(&rows.scored(|values| artifact.network.probability(values)), artifact.thresholds.block)
+}
+
+fn reason(artifact: &ModelArtifact, had_champion: bool) -> String {
+    let compared = if had_champion { "not worse than the current model" } else { "the first model" };
+    match artifact.thresholds.block {
+        Some(_) => compared.to_owned(),
+        None => format!("{compared}; watch only, because the held-out data cannot support a block threshold"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::labels::OutcomeLabels;
+    use super::super::sample::tests::sample;
+    use super::*;
+
+    fn schema() -> FeatureSchema {
+        FeatureSchema::compat6()
+    }
+
+    /// Failures with many names from one source, successes with one: what any learner must tell apart.
+    fn samples(count: u64) -> Vec<(f64, Sample)> {
+        (0..count)
+            .map(|number| {
+                let attack = number % 4 == 0;
+                let mut sample = sample(number, !attack);
+                sample.fingerprint = schema().fingerprint();
+                let spread = (number % 7) as f32 / 70.0;
+                sample.values = if attack {
+                    vec![0.01 + spread, 0.3 + spread, 0.4, 0.1, 0.5, 0.0]
+                } else {
+                    vec![0.9 - spread, 0.0, 0.05, 0.05, 0.5, 0.0]
+                };
+                (1.0, sample)
+            })
+            .collect()
+    }
+
+    fn options() -> RunOptions {
+        RunOptions {
+            samples_max: 5000,
+            training: TrainingOptions { hidden: 8, epochs: 30, ..TrainingOptions::default() },
+            false_positive_budget: 0.01,
+            profile: "compat-6".into(),
+        }
+    }
+
+    fn trained(champion: Option<&ModelArtifact>, cancel: bool) -> Result<RunOutcome, RunError> {
+        let material = Material { samples: samples(2000), feedback: Vec::new() };
+        run(material, &OutcomeLabels, &schema(), &options(), champion, &AtomicBool::new(cancel), &mut |_| {})
+    }
+
+    #[test]
+    fn attacks_score_higher_than_legitimate_attempts() {
+        let Ok(RunOutcome::Promoted(trained)) = trained(None, false) else { panic!("not promoted") };
+
+        let evaluation = &trained.artifact.evaluation;
+        assert!(evaluation.mean_score_attack > evaluation.mean_score_legit, "{evaluation:?}");
+        assert!(evaluation.roc_auc > Some(0.99), "{evaluation:?}");
+    }
+
+    #[test]
+    fn the_same_data_and_seed_give_the_same_bytes() {
+        let (Ok(first), Ok(second)) = (trained(None, false), trained(None, false)) else { panic!("not trained") };
+
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn no_data_publishes_nothing_and_says_why() {
+        let material = Material { samples: samples(50), feedback: Vec::new() };
+        let outcome = run(material, &OutcomeLabels, &schema(), &options(), None, &AtomicBool::new(false), &mut |_| {});
+
+        assert!(matches!(outcome, Ok(RunOutcome::NotEnoughData { reason }) if reason.contains("100")));
+    }
+
+    #[test]
+    fn a_raised_flag_cancels() {
+        assert!(matches!(trained(None, true), Err(RunError::Cancelled)));
+    }
+
+    #[test]
+    fn few_negatives_make_a_watch_only_model_not_a_refusal() {
+        let strict = RunOptions { false_positive_budget: 0.0001, ..options() };
+        let material = Material { samples: samples(2000), feedback: Vec::new() };
+        let outcome = run(material, &OutcomeLabels, &schema(), &strict, None, &AtomicBool::new(false), &mut |_| {});
+
+        let Ok(RunOutcome::Promoted(trained)) = outcome else { panic!("not promoted") };
+        assert_eq!(trained.artifact.thresholds.block, None);
+        assert!(trained.reason.contains("watch only"), "{}", trained.reason);
+    }
+}

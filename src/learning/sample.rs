@@ -1,0 +1,339 @@
+//! What is kept to learn from: samples (what happened) and feedback (what people said), with their stored forms.
+//!
+//! A sample holds the snapshot of one attempt with a definite outcome; it never holds a password tag. Which samples stay
+//! in a bounded store is decided by [`reservoir_key`], so that every node and every store keeps the same ones.
+
+use std::net::IpAddr;
+
+use crate::detection::attempt::{Outcome, Pseudonym, RequestKey, Timestamp};
+use crate::detection::codec::{Fault, Reader, put_count, put_tagged_ip};
+use crate::detection::event::AttemptEvent;
+use crate::numeric;
+
+const SAMPLE_VERSION: u8 = 1;
+const FEEDBACK_VERSION: u8 = 1;
+/// Wider than every schema of this version.
+const VALUES_MAX: usize = 4096;
+/// Longest id or author of a feedback item.
+const TEXT_MAX: usize = 256;
+
+/// After this many days a sample's chance to stay has halved against a new one: a site changes over months.
+const HALF_LIFE_DAYS: f64 = 30.0;
+const DECAY_PER_DAY: f64 = std::f64::consts::LN_2 / HALF_LIFE_DAYS;
+/// No sample counts for more than this many: an old survivor must not outweigh a day of traffic.
+const INCLUSION_MIN: f64 = 1e-3;
+
+/// Why stored bytes are not a sample or feedback item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    #[error("it was written by a newer version")]
+    NewerVersion,
+    #[error("it ends too early")]
+    Short,
+    #[error("it holds a value that is never written")]
+    Malformed,
+}
+
+impl From<Fault> for SampleError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Short => Self::Short,
+            Fault::Value => Self::Malformed,
+        }
+    }
+}
+
+/// One attempt with a definite outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    pub ts: Timestamp,
+    pub request: RequestKey,
+    pub client_ip: IpAddr,
+    pub user: Pseudonym,
+    /// `Success` or `Failure`.
+    pub outcome: Outcome,
+    /// Days since the epoch when it was ingested.
+    pub ingested_day: f64,
+    /// Schema of the values.
+    pub fingerprint: u64,
+    pub values: Vec<f32>,
+}
+
+impl Sample {
+    /// The sample of an event; `None` where it teaches nothing: no snapshot, no definite outcome, or a look-up.
+    pub fn from_event(event: &AttemptEvent, ingested_day: f64) -> Option<Self> {
+        let attempt = &event.attempt;
+        let outcome = event.outcome.filter(|outcome| matches!(outcome, Outcome::Success | Outcome::Failure))?;
+        let snapshot = event.snapshot.as_ref().filter(|_| !attempt.no_auth)?;
+        Some(Self {
+            ts: attempt.ts,
+            request: attempt.request,
+            client_ip: attempt.client_ip,
+            user: attempt.user,
+            outcome,
+            ingested_day,
+            fingerprint: snapshot.fingerprint,
+            values: snapshot.values.clone(),
+        })
+    }
+
+    /// Whether the login succeeded.
+    pub fn is_success(&self) -> bool {
+        self.outcome == Outcome::Success
+    }
+
+    /// The chance that this sample had to stay in a reservoir whose largest kept key is `threshold`; 1 for one that is
+    /// not full (`None`). Its inverse is the sample's weight (Horvitz–Thompson).
+    pub fn inclusion_probability(&self, threshold: Option<f64>) -> f64 {
+        let Some(threshold) = threshold else { return 1.0 };
+        // key ≤ τ  ⇔  −ln u ≤ e^(τ + λ·day), and −ln u is exponentially distributed.
+        let rate = numeric::exp(threshold + DECAY_PER_DAY * self.ingested_day);
+        (1.0 - numeric::exp(-rate)).clamp(INCLUSION_MIN, 1.0)
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(80 + 4 * self.values.len());
+        out.push(SAMPLE_VERSION);
+        out.push(self.outcome as u8);
+        out.extend_from_slice(&self.ts.millis().to_le_bytes());
+        out.extend_from_slice(&self.request.0);
+        put_tagged_ip(&mut out, self.client_ip);
+        out.extend_from_slice(&self.user.0);
+        out.extend_from_slice(&self.ingested_day.to_le_bytes());
+        put_values(&mut out, self.fingerprint, &self.values);
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// For anything that [`encode`](Self::encode) does not write.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SampleError> {
+        let mut reader = versioned(bytes, SAMPLE_VERSION)?;
+        let outcome = Outcome::from_byte(reader.u8()?).ok_or(SampleError::Malformed)?;
+        if !matches!(outcome, Outcome::Success | Outcome::Failure) {
+            return Err(SampleError::Malformed);
+        }
+        let ts = Timestamp::from_millis(reader.i64()?);
+        let request = RequestKey(reader.array()?);
+        let client_ip = reader.tagged_ip()?;
+        let user = Pseudonym(reader.array()?);
+        let ingested_day = f64::from_le_bytes(reader.array()?);
+        let (fingerprint, values) = read_values(&mut reader)?;
+        reader.end()?;
+        if !ingested_day.is_finite() {
+            return Err(SampleError::Malformed);
+        }
+        Ok(Self { ts, request, client_ip, user, outcome, ingested_day, fingerprint, values })
+    }
+}
+
+/// The key under which a sample competes for its place: the smallest keys stay.
+///
+/// Weighted reservoir sampling (Efraimidis & Spirakis 2006) in log space, with weights that grow by e^(λ·day): a uniform
+/// sample that forgets with a half-life of 30 days. The random number comes from the request, so that each store that
+/// sees the sample gives it the same key.
+pub fn reservoir_key(request: RequestKey, ingested_day: f64) -> f64 {
+    let word = u64::from_le_bytes(request.0[8..].try_into().expect("eight of sixteen bytes"));
+    let uniform = ((word >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    numeric::ln(-numeric::ln(uniform)) - DECAY_PER_DAY * ingested_day
+}
+
+/// A person's word on one attempt, with the snapshot that was scored then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feedback {
+    pub id: String,
+    pub request: RequestKey,
+    pub client_ip: IpAddr,
+    pub name: Pseudonym,
+    pub user: Pseudonym,
+    pub is_attack: bool,
+    pub author: String,
+    pub given_at: Timestamp,
+    /// Event time of the attempt.
+    pub ts: Timestamp,
+    pub outcome: Option<Outcome>,
+    pub fingerprint: u64,
+    pub values: Vec<f32>,
+}
+
+impl Feedback {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160 + 4 * self.values.len());
+        out.push(FEEDBACK_VERSION);
+        out.push(u8::from(self.is_attack));
+        out.push(self.outcome.map_or(u8::MAX, |outcome| outcome as u8));
+        out.extend_from_slice(&self.given_at.millis().to_le_bytes());
+        out.extend_from_slice(&self.ts.millis().to_le_bytes());
+        out.extend_from_slice(&self.request.0);
+        put_tagged_ip(&mut out, self.client_ip);
+        out.extend_from_slice(&self.name.0);
+        out.extend_from_slice(&self.user.0);
+        put_text(&mut out, &self.id);
+        put_text(&mut out, &self.author);
+        put_values(&mut out, self.fingerprint, &self.values);
+        out
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// For anything that [`encode`](Self::encode) does not write.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SampleError> {
+        let mut reader = versioned(bytes, FEEDBACK_VERSION)?;
+        let is_attack = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(SampleError::Malformed),
+        };
+        let outcome = match reader.u8()? {
+            u8::MAX => None,
+            byte => Some(Outcome::from_byte(byte).ok_or(SampleError::Malformed)?),
+        };
+        let given_at = Timestamp::from_millis(reader.i64()?);
+        let ts = Timestamp::from_millis(reader.i64()?);
+        let request = RequestKey(reader.array()?);
+        let client_ip = reader.tagged_ip()?;
+        let name = Pseudonym(reader.array()?);
+        let user = Pseudonym(reader.array()?);
+        let id = read_text(&mut reader)?;
+        let author = read_text(&mut reader)?;
+        let (fingerprint, values) = read_values(&mut reader)?;
+        reader.end()?;
+        Ok(Self { id, request, client_ip, name, user, is_attack, author, given_at, ts, outcome, fingerprint, values })
+    }
+}
+
+fn versioned(bytes: &[u8], version: u8) -> Result<Reader<'_>, SampleError> {
+    let mut reader = Reader::new(bytes);
+    match reader.u8()? {
+        found if found == version => Ok(reader),
+        found if found > version => Err(SampleError::NewerVersion),
+        _ => Err(SampleError::Malformed),
+    }
+}
+
+fn put_values(out: &mut Vec<u8>, fingerprint: u64, values: &[f32]) {
+    out.extend_from_slice(&fingerprint.to_le_bytes());
+    put_count(out, values.len());
+    for value in values {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+fn read_values(reader: &mut Reader<'_>) -> Result<(u64, Vec<f32>), SampleError> {
+    let fingerprint = reader.u64()?;
+    let count = reader.count(4)?;
+    if count > VALUES_MAX {
+        return Err(SampleError::Malformed);
+    }
+    let values = (0..count).map(|_| reader.f32()).collect::<Result<_, _>>()?;
+    Ok((fingerprint, values))
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    put_count(out, end);
+    out.extend_from_slice(&text.as_bytes()[..end]);
+}
+
+fn read_text(reader: &mut Reader<'_>) -> Result<String, SampleError> {
+    let count = reader.count(1)?;
+    if count > TEXT_MAX {
+        return Err(SampleError::Malformed);
+    }
+    let bytes = reader.bytes(count)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| SampleError::Malformed)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn sample(number: u64, success: bool) -> Sample {
+        Sample {
+            ts: Timestamp::from_millis(1_700_000_000_000 + i64::try_from(number).expect("small") * 1000),
+            request: RequestKey::of(&format!("request-{number}")),
+            client_ip: IpAddr::from([10, 0, (number >> 8) as u8, number as u8]),
+            user: Pseudonym([number as u8; 16]),
+            outcome: if success { Outcome::Success } else { Outcome::Failure },
+            ingested_day: 20_000.0,
+            fingerprint: 7,
+            values: vec![0.25, 0.5, 0.0, 0.0, 1.0, 0.0],
+        }
+    }
+
+    pub(crate) fn feedback(number: u64, is_attack: bool, author: &str) -> Feedback {
+        let sample = sample(number, false);
+        Feedback {
+            id: format!("id-{number}-{author}"),
+            request: sample.request,
+            client_ip: sample.client_ip,
+            name: sample.user,
+            user: sample.user,
+            is_attack,
+            author: author.to_owned(),
+            given_at: sample.ts.plus_millis(60_000),
+            ts: sample.ts,
+            outcome: Some(Outcome::Failure),
+            fingerprint: sample.fingerprint,
+            values: sample.values,
+        }
+    }
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        assert_eq!(Sample::decode(&sample(3, true).encode()), Ok(sample(3, true)));
+        assert_eq!(Feedback::decode(&feedback(3, true, "helpdesk").encode()), Ok(feedback(3, true, "helpdesk")));
+    }
+
+    #[test]
+    fn a_sample_of_six_features_takes_about_a_hundred_bytes() {
+        assert!(sample(1, true).encode().len() <= 100);
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let bytes = feedback(3, true, "helpdesk").encode();
+        for end in 0..bytes.len() {
+            assert!(Feedback::decode(&bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn newer_samples_have_the_better_chance_and_the_weights_make_up_for_it() {
+        // 4000 samples of two days a half-life apart compete for 1000 places.
+        let mut kept: Vec<(f64, Sample)> = (0..4000)
+            .map(|number| {
+                let mut sample = sample(number, true);
+                sample.ingested_day = if number % 2 == 0 { 20_000.0 } else { 20_030.0 };
+                (reservoir_key(sample.request, sample.ingested_day), sample)
+            })
+            .collect();
+        kept.sort_by(|a, b| a.0.total_cmp(&b.0));
+        kept.truncate(1000);
+        let threshold = kept.last().map(|(key, _)| *key);
+        let old = |sample: &Sample| sample.ingested_day < 20_010.0;
+        let (olds, news): (Vec<_>, Vec<_>) = kept.iter().map(|(_, sample)| sample).partition(|sample| old(sample));
+        let estimate: f64 = olds.iter().map(|sample| 1.0 / sample.inclusion_probability(threshold)).sum();
+
+        assert!(news.len() > olds.len() * 3 / 2, "{} new, {} old", news.len(), olds.len());
+        assert!((estimate - 2000.0).abs() < 300.0, "the 2000 old ones are estimated as {estimate}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Sample::decode(&bytes);
+            let _ = Feedback::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Fits a network to labelled rows: shuffled mini-batches, a decaying step size, every epoch to the end.
+//!
+//! The same rows in the same order, the same options and the same seed give the same network bit by bit, on every
+//! machine. Whether the result is any good is not judged here, nor are rows chosen, scaled or weighed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::mlp::{Activation, Gradient, Loss, Mlp, Scratch};
+use super::optimizer::Optimizer;
+use crate::numeric::{self, Rng};
+
+/// Fewest rows in a batch: below this the gradient is mostly noise.
+const SMALLEST_BATCH: usize = 16;
+
+/// A small set is cut into this many batches, so that an epoch is more than one or two steps.
+const BATCHES_OF_SMALL_SETS: usize = 16;
+
+/// Share of the learning rate that is left at the last step.
+const FINAL_RATE: f64 = 0.05;
+
+/// One labelled attempt as training sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingRow<'a> {
+    /// Finished feature values, the same number in every row.
+    pub values: &'a [f64],
+    /// Whether this was an attack.
+    pub attack: bool,
+    /// Importance; finite and not negative. 1 is an ordinary row.
+    pub weight: f64,
+}
+
+/// Everything that shapes a training run besides the rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainingOptions {
+    /// Number of hidden units.
+    pub hidden: usize,
+    /// Curve of the hidden units.
+    pub activation: Activation,
+    /// Passes over all rows.
+    pub epochs: u32,
+    /// Most rows between two steps. Sets below 16 × this many rows use a 16th of their rows instead, but at least 16.
+    pub batch: usize,
+    /// Optimiser and first learning rate; the rate falls along a cosine to 5 %.
+    pub optimizer: Optimizer,
+    /// Weight decay λ of ½λ|w|², on weights and not on biases.
+    pub l2: f64,
+    /// Longest gradient, over all parameters together.
+    pub grad_clip: f64,
+    /// Seed of first weights and shuffling.
+    pub seed: u64,
+}
+
+impl Default for TrainingOptions {
+    fn default() -> Self {
+        Self {
+            hidden: 8,
+            activation: Activation::Sigmoid,
+            epochs: 50,
+            batch: 256,
+            optimizer: Optimizer::default(),
+            l2: 1e-4,
+            grad_clip: 5.0,
+            seed: 1,
+        }
+    }
+}
+
+impl TrainingOptions {
+    /// Rows between two steps for a set of `rows` rows.
+    fn batch_for(&self, rows: usize) -> usize {
+        (rows / BATCHES_OF_SMALL_SETS).max(SMALLEST_BATCH).min(self.batch).max(1)
+    }
+}
+
+/// Reported after each epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs done, from 1 on.
+    pub epoch: u32,
+    /// Epochs in all.
+    pub epochs: u32,
+    /// Weighted mean loss over the epoch, each row at the moment it was used; without the weight decay.
+    pub loss: f64,
+}
+
+/// Why there is no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrainingError {
+    /// The cancel flag was set.
+    #[error("training was cancelled")]
+    Cancelled,
+    /// A loss, gradient or parameter became infinite or NaN. Epoch 0: a value or weight was so already, or a weight was negative.
+    #[error("training met a number out of range in epoch {epoch}")]
+    NonFinite {
+        /// The epoch, from 1 on; 0 for the rows themselves.
+        epoch: u32,
+    },
+    /// No rows, or none with a weight above zero.
+    #[error("cannot train without rows")]
+    NoRows,
+    /// Rows of different length or without values, or no hidden units.
+    #[error("cannot train on rows of different length or without values, or without hidden units")]
+    Shape,
+}
+
+/// Trains a network on `rows`, which the caller has put into a reproducible order.
+///
+/// `cancel` is looked at before every batch. The starting point answers with the weighted share of attacks.
+///
+/// # Errors
+/// See [`TrainingError`]; no partly trained network is given out.
+pub fn fit(
+    rows: &[TrainingRow<'_>],
+    options: &TrainingOptions,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Mlp, TrainingError> {
+    let Checked { inputs, prior } = check(rows, options)?;
+    let mut mlp =
+        Mlp::init(inputs, options.hidden, options.activation, prior, &mut Rng::new(options.seed, "training: init"));
+    let mut shuffle = Rng::new(options.seed, "training: shuffle");
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    let mut stepper = options.optimizer.stepper(&mlp);
+    let mut gradient = Gradient::zero(&mlp);
+    let mut scratch = Scratch::new(options.hidden);
+
+    let batch = options.batch_for(rows.len());
+    let mut schedule = Schedule::new(options, rows.len().div_ceil(batch));
+    for epoch in 1..=options.epochs {
+        shuffle.shuffle(&mut order);
+        let (mut epoch_loss, mut epoch_weight) = (0.0, 0.0);
+        for indices in order.chunks(batch) {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(TrainingError::Cancelled);
+            }
+            let rate = schedule.next();
+            gradient.clear();
+            let (mut loss, mut weight) = (0.0, 0.0);
+            for &index in indices {
+                let row = &rows[index];
+                let label = f64::from(u8::from(row.attack));
+                loss += mlp.accumulate(row.values, label, row.weight, Loss::BceFromLogits, &mut scratch, &mut gradient);
+                weight += row.weight;
+            }
+            epoch_loss += loss;
+            epoch_weight += weight;
+            if weight > 0.0 {
+                gradient.scale(1.0 / weight);
+                gradient.add_decay(&mlp, options.l2);
+                if !gradient.clip(options.grad_clip).is_finite() {
+                    return Err(TrainingError::NonFinite { epoch });
+                }
+                stepper.step(&mut mlp, &gradient, rate);
+            }
+        }
+        let loss = epoch_loss / epoch_weight;
+        if !loss.is_finite() || !mlp.is_finite() {
+            return Err(TrainingError::NonFinite { epoch });
+        }
+        progress(Progress { epoch, epochs: options.epochs, loss });
+    }
+    if cancel.load(Ordering::Relaxed) {
+        return Err(TrainingError::Cancelled);
+    }
+    Ok(mlp)
+}
+
+/// What the rows agree on.
+struct Checked {
+    inputs: usize,
+    /// Weighted share of attacks.
+    prior: f64,
+}
+
+fn check(rows: &[TrainingRow<'_>], options: &TrainingOptions) -> Result<Checked, TrainingError> {
+    let inputs = rows.first().ok_or(TrainingError::NoRows)?.values.len();
+    if inputs == 0 || options.hidden == 0 || rows.iter().any(|row| row.values.len() != inputs) {
+        return Err(TrainingError::Shape);
+    }
+    let usable = |row: &TrainingRow<'_>| {
+        row.weight.is_finite() && row.weight >= 0.0 && row.values.iter().all(|value| value.is_finite())
+    };
+    if !rows.iter().all(usable) {
+        return Err(TrainingError::NonFinite { epoch: 0 });
+    }
+    let (mut attacks, mut all) = (0.0, 0.0);
+    for row in rows {
+        all += row.weight;
+        attacks += if row.attack { row.weight } else { 0.0 };
+    }
+    if all == 0.0 {
+        return Err(TrainingError::NoRows);
+    }
+    Ok(Checked { inputs, prior: attacks / all })
+}
+
+/// Learning rate of each step: half a cosine from the full rate down to [`FINAL_RATE`] of it.
+struct Schedule {
+    rate: f64,
+    step: u64,
+    last: u64,
+}
+
+impl Schedule {
+    fn new(options: &TrainingOptions, steps_per_epoch: usize) -> Self {
+        let steps = u64::from(options.epochs) * steps_per_epoch as u64;
+        Self { rate: options.optimizer.learning_rate(), step: 0, last: steps.saturating_sub(1).max(1) }
+    }
+
+    fn next(&mut self) -> f64 {
+        let done = self.step as f64 / self.last as f64;
+        self.step += 1;
+        self.rate * (FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + numeric::cos_pi(done)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

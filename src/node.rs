@@ -1,0 +1,408 @@
+//! One node, put together: state, serving, tasks and the control handle, but no process globals.
+//!
+//! Several nodes can live in one process (the demo and the tests do that); signals, logging and the listening socket
+//! belong to `daemon`. Reading `start` from top to bottom is reading how a node comes to life.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{Mutex, Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api::App;
+use crate::api::auth::{Auth, Token};
+use crate::api::command_listener::CommandListener;
+use crate::config::secrets::Secrets;
+use crate::config::{Config, Problem, Role, host_name};
+use crate::control::{ControlHandle, StatusView};
+use crate::detection::features::FeatureSchema;
+use crate::detection::pseudonym::Pseudonymizer;
+use crate::learning::artifact::{Expectation, ModelArtifact};
+use crate::serving::attempt_log::AttemptLog;
+use crate::serving::mode::LearningMode;
+use crate::serving::scorer::{Scorer, ScorerParts};
+use crate::serving::slot::{ModelSlot, ServedModel};
+use crate::state::high_water::HighWaterFile;
+use crate::state::identity::Identity;
+use crate::state::secrets::{self, PseudonymKey};
+use crate::state::state_dir::{StateDir, StateError};
+use crate::store::{Limits, NodeReport, Position, Store};
+use crate::supervisor::{Kind, Supervisor, TaskError};
+use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
+use crate::tasks::feedback_watcher::FeedbackWatcher;
+use crate::tasks::heartbeat::Heartbeat;
+use crate::tasks::housekeeping::Housekeeping;
+use crate::tasks::publisher::{self, Publisher};
+use crate::tasks::replication::{Appender, Replication};
+use crate::tasks::scheduled_trainer::ScheduledTrainer;
+use crate::tasks::subscriber::Subscriber;
+use crate::tasks::trainer::Trainer;
+use crate::telemetry::metrics::Metrics;
+
+/// How long the start waits for the fleet's pseudonym key before it goes on without the store.
+const KEY_LIMIT: Duration = Duration::from_secs(2);
+
+/// A running node.
+pub struct Node {
+    pub app: App,
+    pub identity: Arc<Identity>,
+    pub supervisor: Supervisor,
+    pub restart_required: Arc<ArcSwap<Vec<String>>>,
+    pub notices: Arc<ArcSwap<Vec<String>>>,
+    pub stop: CancellationToken,
+    state_dir: Arc<StateDir>,
+    started_config: Arc<Config>,
+    credentials: Option<PathBuf>,
+}
+
+/// Starts tasks so that each attempt gets its own copy of the task's value.
+struct Starter<'a> {
+    supervisor: &'a mut Supervisor,
+}
+
+impl Starter<'_> {
+    fn task<T, M, F>(&mut self, name: &'static str, task: T, mut run: M)
+    where
+        T: Clone + Send + 'static,
+        M: FnMut(T, CancellationToken) -> F + Send + 'static,
+        F: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        self.supervisor.spawn(name, Kind::Restartable, move |stop| run(task.clone(), stop));
+    }
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("cannot use the configured secrets: {}", list(.0))]
+    Secrets(Vec<Problem>),
+}
+
+impl Node {
+    /// Starts a node on `store`. It scores when this returns, with or without the store.
+    ///
+    /// # Errors
+    /// When the state directory or a configured secret cannot be used.
+    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, NodeError> {
+        let state_dir = Arc::new(StateDir::open(Path::new(&config.node.state_dir))?);
+        let name = config.node.name.clone().unwrap_or_else(|| host_name(std::env::vars()));
+        let identity = Arc::new(Identity::open(&state_dir, &name)?);
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let configured = Secrets::read(&config, credentials.as_deref()).map_err(NodeError::Secrets)?;
+        let key = secrets::pseudonym_key(&state_dir, configured.pseudonym_key)?;
+        let auth = Arc::new(ArcSwap::from_pointee(access(&config, configured, &state_dir)?));
+        let high_water = Arc::new(HighWaterFile::open(Arc::clone(&state_dir)));
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let restarts = metrics.clone();
+        let mut supervisor = Supervisor::new().on_restart(move |task| restarts.task_restarted(task));
+        let stop = supervisor.stop_token();
+
+        store.set_limits(Limits::from(&config));
+        let started_config = Arc::new(config.clone());
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        let schema = FeatureSchema::compat6();
+        let slot = Arc::new(ModelSlot::new());
+        load_last_good_model(&state_dir, &slot, &schema, &metrics);
+        let mode = Arc::new(LearningMode::default());
+        let log = Arc::new(AttemptLog::new(identity.boot, config.load().attempts.queue_max, metrics.status().clone()));
+        let scorer = Arc::new(Scorer::new(ScorerParts {
+            config: Arc::clone(&config),
+            schema: schema.clone(),
+            slot: Arc::clone(&slot),
+            mode: Arc::clone(&mode),
+            pseudonymizer: Pseudonymizer::new(key.key),
+            log: Arc::clone(&log),
+            metrics: Arc::clone(&metrics),
+        }));
+        let position = load_checkpoint(&state_dir, &scorer);
+
+        let registry_changed = Arc::new(Notify::new());
+        let swapped = Arc::new(Notify::new());
+        let feedback_given = Arc::new(Notify::new());
+        let fleet = Arc::new(ArcSwap::from_pointee(Vec::<NodeReport>::new()));
+        let restart_required = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let notices = Arc::new(ArcSwap::from_pointee(Vec::new()));
+        let (publisher, jobs) = publisher::queue();
+        let replication = Arc::new(Replication::new(
+            Arc::clone(&store),
+            Arc::clone(&scorer),
+            identity.boot,
+            Arc::clone(&metrics),
+            position,
+        ));
+        let trainer = Arc::new(Trainer {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            slot: Arc::clone(&slot),
+            schema: schema.clone(),
+            identity: Arc::clone(&identity),
+            high_water: Arc::clone(&high_water),
+            publisher: publisher.clone(),
+            metrics: Arc::clone(&metrics),
+            stop: stop.clone(),
+            busy: Mutex::new(()),
+            last: ArcSwapOption::empty(),
+        });
+        let status = Arc::new(StatusView {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            identity: Arc::clone(&identity),
+            scorer: Arc::clone(&scorer),
+            slot: Arc::clone(&slot),
+            log: Arc::clone(&log),
+            trainer: Arc::clone(&trainer),
+            metrics: Arc::clone(&metrics),
+            tasks: supervisor.statuses(),
+            fleet: Arc::clone(&fleet),
+            restart_required: Arc::clone(&restart_required),
+            notices: Arc::clone(&notices),
+            started: Instant::now(),
+            last_feedback: ArcSwapOption::empty(),
+        });
+        let control = Arc::new(ControlHandle {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            identity: Arc::clone(&identity),
+            scorer: Arc::clone(&scorer),
+            slot: Arc::clone(&slot),
+            mode: Arc::clone(&mode),
+            trainer: Arc::clone(&trainer),
+            publisher,
+            replication: Arc::clone(&replication),
+            registry_changed: Arc::clone(&registry_changed),
+            swapped: Arc::clone(&swapped),
+            feedback_given: Arc::clone(&feedback_given),
+            status,
+            metrics: Arc::clone(&metrics),
+        });
+        let app = App {
+            config: Arc::clone(&config),
+            control: Arc::clone(&control),
+            scorer: Arc::clone(&scorer),
+            log: Arc::clone(&log),
+            store: Arc::clone(&store),
+            auth,
+            metrics: Arc::clone(&metrics),
+            ready: Arc::new(AtomicBool::new(true)),
+        };
+
+        agree_on_pseudonyms(key, &store, &scorer, &state_dir, &stop).await;
+
+        let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
+        let statuses = supervisor.statuses();
+        let mut start = Starter { supervisor: &mut supervisor };
+        start.task(
+            "doorbell",
+            Doorbell {
+                store: store.clone(),
+                registry_changed: registry_changed.clone(),
+                commands,
+                metrics: metrics.clone(),
+            },
+            Doorbell::run,
+        );
+        start.task(
+            "subscriber",
+            Subscriber {
+                store: store.clone(),
+                slot: slot.clone(),
+                mode,
+                state_dir: state_dir.clone(),
+                high_water: high_water.clone(),
+                fingerprint: schema.fingerprint(),
+                metrics: metrics.clone(),
+                registry_changed: registry_changed.clone(),
+                swapped: swapped.clone(),
+                status: statuses.task("subscriber"),
+                refused: None,
+            },
+            Subscriber::run,
+        );
+        start.task(
+            "model_publisher",
+            Publisher {
+                store: store.clone(),
+                jobs,
+                slot: slot.clone(),
+                identity: identity.clone(),
+                high_water,
+                state_dir: state_dir.clone(),
+                metrics: metrics.clone(),
+                registry_changed,
+                status: statuses.task("model_publisher"),
+            },
+            Publisher::run,
+        );
+        start.task(
+            "feedback_watcher",
+            FeedbackWatcher {
+                config: config.clone(),
+                store: store.clone(),
+                trainer: trainer.clone(),
+                feedback_given,
+                status: statuses.task("feedback_watcher"),
+            },
+            FeedbackWatcher::run,
+        );
+        start.task(
+            "scheduled_trainer",
+            ScheduledTrainer {
+                config: config.clone(),
+                store: store.clone(),
+                trainer,
+                status: statuses.task("scheduled_trainer"),
+            },
+            ScheduledTrainer::run,
+        );
+        let replication_status = statuses.task("replication");
+        start.task("replication", replication.clone(), move |replication, stop| {
+            replication.run(replication_status.clone(), stop)
+        });
+        start.task(
+            "appender",
+            Appender { store: store.clone(), log, metrics: metrics.clone(), status: statuses.task("appender") },
+            Appender::run,
+        );
+        start.task(
+            "command_listener",
+            CommandListener {
+                store: store.clone(),
+                control,
+                commands: Arc::new(Mutex::new(waiting)),
+                metrics,
+                status: statuses.task("command_listener"),
+            },
+            CommandListener::run,
+        );
+        start.task(
+            "heartbeat",
+            Heartbeat {
+                store,
+                identity: identity.clone(),
+                slot,
+                swapped,
+                fleet,
+                status: statuses.task("heartbeat"),
+                twin_reported: false,
+            },
+            Heartbeat::run,
+        );
+        start.task(
+            "housekeeping",
+            Housekeeping {
+                config,
+                scorer,
+                replication,
+                state_dir: state_dir.clone(),
+                status: statuses.task("housekeeping"),
+            },
+            Housekeeping::run,
+        );
+        Ok(Self { app, identity, supervisor, restart_required, notices, stop, state_dir, started_config, credentials })
+    }
+
+    /// Takes over a new, checked configuration. What needs a restart is listed in the status and keeps its old value.
+    ///
+    /// # Errors
+    /// When a secret of the new configuration cannot be used; the old one stays fully active then.
+    pub fn reload(&self, new: Config) -> Result<Vec<String>, NodeError> {
+        let configured = Secrets::read(&new, self.credentials.as_deref()).map_err(NodeError::Secrets)?;
+        let auth = access(&new, configured, &self.state_dir)?;
+        let restart = self.started_config.restart_required(&new);
+        let new = self.started_config.reloaded(new);
+        self.app.store.set_limits(Limits::from(&new));
+        self.app.log.set_queue_max(new.attempts.queue_max);
+        self.app.config.store(Arc::new(new));
+        self.app.auth.store(Arc::new(auth));
+        self.app.scorer.reload_site();
+        let restart: Vec<String> = restart.into_iter().map(str::to_owned).collect();
+        self.restart_required.store(Arc::new(restart.clone()));
+        Ok(restart)
+    }
+
+    /// Stops every task, waiting at most `grace`. Returns the names of those that did not stop in time.
+    pub async fn shutdown(self, grace: Duration) -> Vec<&'static str> {
+        self.app.ready.store(false, Ordering::Relaxed);
+        self.supervisor.shutdown(grace).await
+    }
+}
+
+/// The access rules of a configuration: its tokens and the administrator's own.
+fn access(config: &Config, configured: Secrets, state_dir: &StateDir) -> Result<Auth, StateError> {
+    let mut tokens = vec![Token { role: Role::Admin, secret: secrets::admin_token(state_dir)? }];
+    let listed = configured.tokens.into_iter();
+    tokens.extend(listed.map(|(role, secret)| Token { role, secret: secret.expose().to_owned() }));
+    Ok(Auth::new(tokens, config.http.loopback_access))
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn load_last_good_model(state_dir: &StateDir, slot: &ModelSlot, schema: &FeatureSchema, metrics: &Metrics) {
+    let Some((id, bytes)) = state_dir.load_model() else { return };
+    let expectation = Expectation { fingerprint: Some(schema.fingerprint()), sha256: Some(id.sha256) };
+    match ModelArtifact::decode(&bytes, &expectation) {
+        Ok((_, artifact)) => {
+            slot.swap(Some(Arc::new(ServedModel { id, artifact })));
+            metrics.swapped(Some(id.generation));
+            info!(generation = id.generation, "serving the last good model, generation {}", id.generation);
+        }
+        Err(error) => {
+            metrics.artifact_rejected(error.kind());
+            warn!("the saved model cannot be used: {error}");
+            state_dir.set_model_aside();
+        }
+    }
+}
+
+fn load_checkpoint(state_dir: &StateDir, scorer: &Scorer) -> Position {
+    match state_dir.load_checkpoint() {
+        Some((position, counters)) if scorer.restore(&counters) => position,
+        _ => Position::START,
+    }
+}
+
+/// Makes all nodes use one pseudonym key, unless the operator fixed it by file. The first node's key wins.
+///
+/// A node that starts while the store is away goes on with its own key and changes over as soon as it can ask.
+async fn agree_on_pseudonyms(
+    key: PseudonymKey,
+    store: &Arc<dyn Store>,
+    scorer: &Arc<Scorer>,
+    state_dir: &Arc<StateDir>,
+    stop: &CancellationToken,
+) {
+    if key.fixed {
+        return;
+    }
+    let (store, scorer, state_dir, stop) = (store.clone(), scorer.clone(), state_dir.clone(), stop.clone());
+    let agree = async move {
+        loop {
+            match store.shared_key(key.key).await {
+                Ok(shared) => {
+                    if shared != key.key {
+                        scorer.set_pseudonymizer(Pseudonymizer::new(shared));
+                        if let Err(error) = secrets::keep_pseudonym_key(&state_dir, &shared) {
+                            warn!("cannot keep the fleet's pseudonym key: {error}");
+                        }
+                        info!("took over the pseudonym key of the fleet");
+                    }
+                    return;
+                }
+                Err(_) => tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                },
+            }
+        }
+    };
+    let mut agreeing = tokio::spawn(agree);
+    let _ = tokio::time::timeout(KEY_LIMIT, &mut agreeing).await;
+}

@@ -1,0 +1,10 @@
+//! The request path: memory only.
+//!
+//! Nothing in this folder waits for a store, a file or another node. A score reads the counters and the model that are
+//! in memory, and leaves an event in the [`attempt_log`] for the replication task to carry away.
+
+pub mod attempt_log;
+pub mod mode;
+pub mod scorer;
+pub mod site;
+pub mod slot;

@@ -1,0 +1,497 @@
+//! Scores attempts, takes their outcomes, and keeps the counters and snapshots of this node.
+//!
+//! One snapshot per attempt: it is computed here, before the outcome is known, and the same values are scored, recorded,
+//! trained on and explained. Nothing here waits; what the fleet must know goes into the [`AttemptLog`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use super::attempt_log::AttemptLog;
+use super::mode::{self, LearningMode};
+use super::site::Site;
+use super::slot::{ModelSlot, ServedModel};
+use crate::config::Config;
+use crate::detection::activity::ActivityLimits;
+use crate::detection::attempt::{Attempt, Outcome, RequestKey, Timestamp};
+use crate::detection::event::{AttemptEvent, BootId, Decision, Snapshot};
+use crate::detection::features::{FeatureContext, FeatureSchema};
+use crate::detection::pending::Pending;
+use crate::detection::pseudonym::Pseudonymizer;
+use crate::detection::record::{AttemptRecord, CheckedRecord, RecordError};
+use crate::detection::tracker::{Applied, Begin, Complete, Indexed, Tracker, TrackerLimits};
+use crate::detection::verdict::{self, Verdict, VerdictInput, WeightedRule};
+use crate::store::registry::ModelId;
+use crate::telemetry::metrics::Metrics;
+
+/// An attempt whose outcome has not come within this time is told to the fleet without it, so that peers count it.
+/// One second: longer than nearly every password check, short against every window of the features.
+const ANNOUNCE_AFTER_MS: u64 = 1000;
+
+/// Attempts older than the longest live window when they arrive are history: they train and touch no live counter.
+const HISTORY_AFTER_MS: i64 = 24 * 3600 * 1000;
+
+/// What the request path shares with the rest of the node.
+pub struct Scorer {
+    config: Arc<ArcSwap<Config>>,
+    site: ArcSwap<Site>,
+    schema: FeatureSchema,
+    slot: Arc<ModelSlot>,
+    mode: Arc<LearningMode>,
+    pseudonyms: ArcSwap<Pseudonymizer>,
+    state: Mutex<State>,
+    log: Arc<AttemptLog>,
+    metrics: Arc<Metrics>,
+}
+
+struct State {
+    tracker: Tracker,
+    pending: Pending,
+    /// Evictions per table as they were last reported.
+    evicted: [(&'static str, u64); 3],
+}
+
+/// Why an attempt was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScoreError {
+    #[error(transparent)]
+    Invalid(#[from] RecordError),
+    /// The request id was used for another attempt.
+    #[error("this request_id was used for an attempt with other content; send a new one")]
+    Conflict,
+}
+
+/// Answer to a score request (`wire.md`: `POST /v1/score`).
+#[derive(Debug, Clone, Serialize)]
+pub struct ScoreAnswer {
+    pub request_id: String,
+    pub verdict: Verdict,
+    /// What the model alone would have said.
+    pub would_be: Verdict,
+    pub probability: Option<f64>,
+    /// Probability above which the model says `block`; `None` when it may only watch.
+    pub threshold: Option<f64>,
+    pub learning_mode: bool,
+    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
+    pub model: Option<ModelId>,
+}
+
+/// Answer to an outcome report.
+#[derive(Debug, Clone, Serialize)]
+pub struct OutcomeAnswer {
+    pub request_id: String,
+    pub recorded: bool,
+}
+
+/// What is known of a request that somebody names later (feedback, explanation).
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    pub attempt: Attempt,
+    pub outcome: Option<Outcome>,
+    pub snapshot: Option<Arc<Snapshot>>,
+    pub decision: Option<Decision>,
+}
+
+/// Parts that a [`Scorer`] is built from.
+pub struct ScorerParts {
+    pub config: Arc<ArcSwap<Config>>,
+    pub schema: FeatureSchema,
+    pub slot: Arc<ModelSlot>,
+    pub mode: Arc<LearningMode>,
+    pub pseudonymizer: Pseudonymizer,
+    pub log: Arc<AttemptLog>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Scorer {
+    /// A scorer with empty counters.
+    pub fn new(parts: ScorerParts) -> Self {
+        let config = parts.config.load();
+        let site = Site::new(&config);
+        let limits = limits(&config);
+        drop(config);
+        Self {
+            config: parts.config,
+            site: ArcSwap::from_pointee(site),
+            schema: parts.schema,
+            slot: parts.slot,
+            mode: parts.mode,
+            pseudonyms: ArcSwap::from_pointee(parts.pseudonymizer),
+            state: Mutex::new(State { tracker: Tracker::new(limits), pending: Pending::new(), evicted: [("", 0); 3] }),
+            log: parts.log,
+            metrics: parts.metrics,
+        }
+    }
+
+    /// The schema that snapshots follow.
+    pub fn schema(&self) -> &FeatureSchema {
+        &self.schema
+    }
+
+    /// Takes over lists and time zone of a new configuration.
+    pub fn reload_site(&self) {
+        self.site.store(Arc::new(Site::new(&self.config.load())));
+    }
+
+    /// The pseudonymizer in force.
+    pub fn pseudonymizer(&self) -> Arc<Pseudonymizer> {
+        self.pseudonyms.load_full()
+    }
+
+    /// Exchanges the pseudonym key. Names counted under the old key are strangers to the new one.
+    pub fn set_pseudonymizer(&self, pseudonymizer: Pseudonymizer) {
+        self.pseudonyms.store(Arc::new(pseudonymizer));
+    }
+
+    /// Scores one attempt that happens `now`; `monotonic_ms` starts its wait for an outcome.
+    ///
+    /// # Errors
+    /// A field out of bounds, or a request id that belongs to another attempt. Nothing is counted then.
+    pub fn score(&self, record: AttemptRecord, now: Timestamp, monotonic_ms: u64) -> Result<ScoreAnswer, ScoreError> {
+        let site = self.site.load();
+        let trusted_names = (record.username.clone(), record.account.clone());
+        let checked = self.check_live(record, now)?;
+        let attempt = checked.attempt;
+        let trusted = site.trusts(attempt.client_ip, [trusted_names.0.as_deref(), trusted_names.1.as_deref()]);
+        let context = self.context(&site, &attempt);
+        let config = self.config.load();
+        let model = self.slot.load();
+
+        let mut state = self.lock();
+        if !attempt.no_auth
+            && let Some(known) = state.tracker.lookup(attempt.request)
+            && !known.attempt.same_content(&attempt)
+        {
+            return Err(ScoreError::Conflict);
+        }
+        let snapshot = match state.tracker.lookup(attempt.request).and_then(|known| known.snapshot.clone()) {
+            // Asked again: the features are those of the first time.
+            Some(earlier) => earlier,
+            None => Arc::new(self.schema.snapshot(state.tracker.activity(), &attempt, &context)),
+        };
+        let known_good = state.tracker.activity().known_good(attempt.user, attempt.client_ip, attempt.ts);
+        let answer = self.answer(&config, model.as_deref(), &snapshot, &attempt, trusted, known_good);
+        if !attempt.no_auth {
+            let decision = Decision { probability: answer.probability.map(|p| p as f32), verdict: answer.verdict };
+            let request = attempt.request;
+            match state.tracker.begin(&attempt, Some(snapshot), Some(decision)) {
+                Begin::New => {
+                    state.pending.insert(request, monotonic_ms);
+                }
+                Begin::Same(_) => {}
+                Begin::Conflict => return Err(ScoreError::Conflict),
+            }
+        }
+        drop(state);
+        Ok(ScoreAnswer { request_id: checked.request_id, ..answer })
+    }
+
+    /// Takes the outcome of an attempt: of one that was scored here, or a whole one that was not.
+    ///
+    /// # Errors
+    /// A missing `success`, a field out of bounds, missing attempt fields for an unknown request, or content that
+    /// differs from what was scored under this request id.
+    pub fn outcome(&self, record: AttemptRecord, now: Timestamp) -> Result<OutcomeAnswer, ScoreError> {
+        let Some(request_id) = record.request_id.clone() else {
+            return Err(RecordError::new("request_id", "is missing: it names the attempt that was scored").into());
+        };
+        let blocked = record.blocked.unwrap_or(false);
+        let outcome = match (blocked, record.success) {
+            (true, _) => Outcome::Blocked,
+            (false, Some(true)) => Outcome::Success,
+            (false, Some(false)) => Outcome::Failure,
+            (false, None) => return Err(RecordError::new("success", "is missing: true or false").into()),
+        };
+        let missing = if record.client_ip.is_none() { Some("client_ip") } else { None };
+        let missing = missing.or(if record.username.is_none() { Some("username") } else { None });
+        let told = if missing.is_none() { Some(self.check_live(record, now)?) } else { None };
+        let told_attempt;
+        let request = RequestKey::of(&request_id);
+        let site = self.site.load();
+
+        let mut state = self.lock();
+        let known = state.tracker.lookup(request).is_some();
+        if !known {
+            let Some(told) = told else {
+                let field = missing.unwrap_or("client_ip");
+                let error = "is missing: this request_id was not scored here, so the whole attempt is needed";
+                return Err(RecordError::new(field, error).into());
+            };
+            if told.attempt.no_auth {
+                return Ok(OutcomeAnswer { request_id, recorded: false });
+            }
+            let context = self.context(&site, &told.attempt);
+            let snapshot = Arc::new(self.schema.snapshot(state.tracker.activity(), &told.attempt, &context));
+            let conflict = matches!(state.tracker.begin(&told.attempt, Some(snapshot), None), Begin::Conflict);
+            if conflict {
+                return Err(ScoreError::Conflict);
+            }
+            told_attempt = Some(told.attempt);
+        } else {
+            told_attempt = told.map(|told| told.attempt);
+        }
+        match state.tracker.complete(request, told_attempt.as_ref(), outcome) {
+            Complete::Recorded => {
+                if let Some(event) = state.tracker.lookup(request).map(event_of) {
+                    self.tell(&mut state, event, now);
+                }
+            }
+            Complete::AlreadyKnown | Complete::NeverScored => {}
+            Complete::Conflict => return Err(ScoreError::Conflict),
+        }
+        state.pending.remove(request);
+        drop(state);
+        self.metrics.outcome(outcome_name(outcome));
+        Ok(OutcomeAnswer { request_id, recorded: true })
+    }
+
+    /// Takes one past attempt with its outcome, in the order in which the caller tells them. Returns its number in the
+    /// attempt log, or `None` when it was known already, counts nowhere, or the log is full.
+    ///
+    /// # Errors
+    /// A request id that belongs to another attempt.
+    pub fn ingest(&self, checked: CheckedRecord, now: Timestamp) -> Result<Option<u64>, ScoreError> {
+        let attempt = checked.attempt;
+        if attempt.no_auth {
+            return Ok(None);
+        }
+        let historical = now.millis().saturating_sub(attempt.ts.millis()) > HISTORY_AFTER_MS;
+        let site = self.site.load();
+        let context = self.context(&site, &attempt);
+        let outcome = checked.outcome.unwrap_or(Outcome::Unknown);
+
+        let mut state = self.lock();
+        if let Some(known) = state.tracker.lookup(attempt.request) {
+            if !known.attempt.same_content(&attempt) {
+                return Err(ScoreError::Conflict);
+            }
+            if known.outcome.is_some_and(|known| known != Outcome::Unknown) {
+                return Ok(None);
+            }
+        }
+        let snapshot = self.schema.snapshot(state.tracker.activity_for(historical), &attempt, &context);
+        let event = AttemptEvent {
+            origin: self.log.boot(),
+            seq: 0,
+            attempt,
+            outcome: Some(outcome),
+            snapshot: Some(snapshot),
+            decision: None,
+            historical,
+        };
+        state.tracker.apply(&event);
+        state.pending.remove(event.attempt.request);
+        Ok(self.tell(&mut state, event, now))
+    }
+
+    /// Checks a record that may lie in the past.
+    ///
+    /// # Errors
+    /// The first field that is missing or out of bounds.
+    pub fn check(&self, record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
+        record.check(None, now, &self.pseudonyms.load(), new_request_id)
+    }
+
+    /// Counts an event of another node; `own` events are skipped.
+    pub fn apply_remote(&self, event: &AttemptEvent, own: BootId) -> Applied {
+        let mut state = self.lock();
+        let applied = state.tracker.apply_remote(event, own);
+        if event.outcome.is_some() && (applied.attempt || applied.outcome) {
+            state.pending.remove(event.attempt.request);
+        }
+        applied
+    }
+
+    /// Takes an event from before the checkpoint's position into the index, without counting it again.
+    pub fn remember(&self, event: &AttemptEvent) {
+        self.lock().tracker.remember(event);
+    }
+
+    /// What is known of a request, if it is among the retained ones.
+    pub fn remembered(&self, request: RequestKey) -> Option<Remembered> {
+        let state = self.lock();
+        state.tracker.lookup(request).map(|known| Remembered {
+            attempt: known.attempt.clone(),
+            outcome: known.outcome,
+            snapshot: known.snapshot.clone(),
+            decision: known.decision,
+        })
+    }
+
+    /// Tells the fleet about attempts that wait for their outcome, and gives up waiting where `timeout_ms` has passed.
+    pub fn sweep(&self, now: Timestamp, monotonic_ms: u64, timeout_ms: u64) {
+        let mut state = self.lock();
+        let due = state.pending.announce_due(monotonic_ms, ANNOUNCE_AFTER_MS);
+        let events: Vec<_> =
+            due.into_iter().filter_map(|request| state.tracker.lookup(request).map(event_of)).collect();
+        for event in events {
+            self.tell(&mut state, event, now);
+        }
+        let expired = state.pending.expire_due(monotonic_ms, timeout_ms);
+        for request in &expired {
+            state.tracker.complete(*request, None, Outcome::Unknown);
+        }
+        drop(state);
+        for _ in expired {
+            self.metrics.outcome("unknown");
+        }
+    }
+
+    /// Forgets what no window looks at any more.
+    pub fn prune(&self, now: Timestamp) {
+        let mut state = self.lock();
+        state.tracker.prune(now);
+        let now_evicted = state.tracker.activity().stats().evictions();
+        let news = std::mem::replace(&mut state.evicted, now_evicted);
+        drop(state);
+        for ((table, now_evicted), (_, before)) in now_evicted.into_iter().zip(news) {
+            self.metrics.activity_evicted(table, now_evicted.saturating_sub(before));
+        }
+    }
+
+    /// The counters in their stored form, for a checkpoint.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        self.lock().tracker.encode()
+    }
+
+    /// Takes over the counters of a checkpoint. Returns whether they could be read.
+    pub fn restore(&self, checkpoint: &[u8]) -> bool {
+        match Tracker::decode(checkpoint, limits(&self.config.load())) {
+            Ok(tracker) => {
+                self.lock().tracker = tracker;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether a model serves.
+    pub fn trained(&self) -> bool {
+        self.slot.id().is_some()
+    }
+
+    /// Learning mode as it is answered to callers.
+    pub fn learning_mode(&self) -> bool {
+        mode::effective(self.mode.switched_on(), self.trained(), self.config.load().ml.dry_run)
+    }
+
+    /// Queues an event for the fleet. Under the lock of the counters, so that a checkpoint never holds an event without
+    /// its number.
+    fn tell(&self, state: &mut State, event: AttemptEvent, now: Timestamp) -> Option<u64> {
+        let seq = self.log.push(event, now)?;
+        state.tracker.own_applied(self.log.boot(), seq);
+        Some(seq)
+    }
+
+    fn check_live(&self, mut record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
+        // The node's clock is the event time of what happens now; a caller's clock may be anything.
+        record.ts = None;
+        record.check(Some(now), now, &self.pseudonyms.load(), new_request_id)
+    }
+
+    fn context(&self, site: &Site, attempt: &Attempt) -> FeatureContext {
+        FeatureContext {
+            suspicious: attempt.suspicious_network.unwrap_or(false) || site.suspects(attempt.client_ip),
+            hour: site.hour(attempt.ts),
+        }
+    }
+
+    fn answer(
+        &self,
+        config: &Config,
+        model: Option<&ServedModel>,
+        snapshot: &Snapshot,
+        attempt: &Attempt,
+        trusted: bool,
+        known_good: bool,
+    ) -> ScoreAnswer {
+        let usable = model.filter(|model| model.artifact.schema.fingerprint == snapshot.fingerprint);
+        let probability = usable.map(|model| model.artifact.probability(&snapshot.values));
+        let thresholds = usable.map(|model| model.artifact.thresholds).unwrap_or_default();
+        let block_threshold = config.ml.threshold.or(thresholds.block);
+        let switched_on = self.mode.switched_on();
+        let decided = verdict::decide(&VerdictInput {
+            trusted,
+            enabled: config.ml.enabled,
+            trained: usable.is_some(),
+            learning_mode: switched_on,
+            dry_run: config.ml.dry_run,
+            static_rule_triggered: attempt.static_rule_triggered,
+            probability,
+            block_threshold,
+            watch_threshold: thresholds.watch,
+            known_good,
+            protection: None,
+            override_rules: config.ml.may_override_rules.then(|| WeightedRule {
+                static_weight: config.ml.static_weight,
+                ml_weight: config.ml.ml_weight,
+                // Upstream's fixed threshold for the weighted sum, unless the operator set one.
+                threshold: config.ml.threshold.unwrap_or(0.7),
+            }),
+        });
+        ScoreAnswer {
+            request_id: String::new(),
+            verdict: decided.verdict,
+            would_be: decided.would_be,
+            probability,
+            threshold: if usable.is_some() { block_threshold } else { None },
+            learning_mode: mode::effective(switched_on, usable.is_some(), config.ml.dry_run),
+            reason: decided.reason.into(),
+            retry_after_s: None,
+            model: usable.map(|model| model.id),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held left counters that are at worst one attempt off; scoring must go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The event of an indexed attempt; origin and number are set by the log.
+fn event_of(known: &Indexed) -> AttemptEvent {
+    AttemptEvent {
+        origin: BootId([0; 16]),
+        seq: 0,
+        attempt: known.attempt.clone(),
+        outcome: known.outcome,
+        snapshot: known.snapshot.as_deref().cloned(),
+        decision: known.decision,
+        historical: known.historical,
+    }
+}
+
+/// How much the tracker may hold, from the configuration.
+fn limits(config: &Config) -> TrackerLimits {
+    // A quarter for accounts and a quarter for pairs, the rest for source addresses, of which an attacker has the most.
+    // The history is a second set of the same size.
+    let quarter = usize::try_from(config.limits.activity_bytes_max / 8).unwrap_or(usize::MAX);
+    TrackerLimits {
+        activity: ActivityLimits {
+            sources_bytes_max: quarter.saturating_mul(2),
+            users_bytes_max: quarter,
+            pairs_bytes_max: quarter,
+        },
+        snapshots_max: config.attempts.snapshots_max,
+    }
+}
+
+/// The outcome in one word, for metrics.
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unknown => "unknown",
+        Outcome::Blocked => "blocked",
+        Outcome::Failure => "failure",
+        Outcome::Success => "success",
+    }
+}
+
+/// A random request id, for callers that bring none.
+pub fn new_request_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system's random source answers");
+    hex::encode(bytes)
+}

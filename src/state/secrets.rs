@@ -1,0 +1,63 @@
+//! The node's own secrets: the pseudonym key and the administrator's token.
+//!
+//! They are made at the first start and kept with mode 0600. The pseudonym key must be the same on all nodes: an operator
+//! gives it by file, or the fleet agrees on one through the store (see `node::agree_on_pseudonyms`).
+
+use super::state_dir::{StateDir, StateError};
+
+const PSEUDONYM_KEY_FILE: &str = "pseudonym.key";
+const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// A pseudonym key and whether the operator fixed it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PseudonymKey {
+    pub key: [u8; 32],
+    /// From a configured file: it is never exchanged for the fleet's.
+    pub fixed: bool,
+}
+
+/// The `configured` key, else the one in the state directory, else a new one that is written there.
+///
+/// # Errors
+/// When a new key cannot be written.
+pub fn pseudonym_key(state_dir: &StateDir, configured: Option<[u8; 32]>) -> Result<PseudonymKey, StateError> {
+    if let Some(key) = configured {
+        return Ok(PseudonymKey { key, fixed: true });
+    }
+    let stored = state_dir.read(PSEUDONYM_KEY_FILE, 256).and_then(|bytes| String::from_utf8(bytes).ok());
+    if let Some(key) = stored.as_deref().and_then(parse_key) {
+        return Ok(PseudonymKey { key, fixed: false });
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).expect("the operating system's random source answers");
+    keep_pseudonym_key(state_dir, &key)?;
+    Ok(PseudonymKey { key, fixed: false })
+}
+
+/// Writes the key that the fleet agreed on.
+///
+/// # Errors
+/// When the state directory cannot be written.
+pub fn keep_pseudonym_key(state_dir: &StateDir, key: &[u8; 32]) -> Result<(), StateError> {
+    state_dir.write(PSEUDONYM_KEY_FILE, hex::encode(key).as_bytes())
+}
+
+/// The administrator's token: made and written (0600) at the first start.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn admin_token(state_dir: &StateDir) -> Result<String, StateError> {
+    let stored = state_dir.read(ADMIN_TOKEN_FILE, 4096).and_then(|bytes| String::from_utf8(bytes).ok());
+    if let Some(token) = stored.map(|token| token.trim().to_owned()).filter(|token| token.len() >= 16) {
+        return Ok(token);
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system's random source answers");
+    let token = hex::encode(bytes);
+    state_dir.write(ADMIN_TOKEN_FILE, token.as_bytes())?;
+    Ok(token)
+}
+
+fn parse_key(text: &str) -> Option<[u8; 32]> {
+    hex::decode(text.trim()).ok()?.try_into().ok()
+}

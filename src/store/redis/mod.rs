@@ -1,0 +1,327 @@
+//! The store that a fleet shares: Redis or Valkey 7 or newer, a single server.
+//!
+//! Every atomic step is one script (`scripts/`), all keys lie under one hash tag. This file turns the trait's methods
+//! into calls; longer calls, connecting, subscribing and the meaning of errors have files of their own. Nothing is
+//! cached here.
+
+mod connection;
+mod failure;
+mod meta;
+mod options;
+mod registry_calls;
+mod scripts;
+mod streams;
+mod subscriber;
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use redis::{FromRedisValue, Script, ScriptInvocation};
+use tokio::sync::mpsc;
+
+use self::connection::{BLOB_TIMEOUT, Connection, RESPONSE_TIMEOUT, boxed};
+use self::meta::registry_of;
+pub use self::options::RedisOptions;
+use self::scripts::Scripts;
+use super::entry::{self, AUDIT_AGE, AUDIT_MAX, SIGNALS_MAX};
+use super::keys::Keys;
+use super::registry::{
+    HighWater, Lease, LeaseReply, ModelId, NUMBER_MAX, PublishReply, PublishRequest, RefusalReply, RefusalRequest,
+    Registry, ResetReply, RollbackReply, TriggerKey,
+};
+use super::{
+    Answer, AttemptEntry, AuditEntry, Claim, FeedbackAppended, Limits, MODEL_MAX, NODE_TTL, NodeReport, Position,
+    SampleClass, Signal, Store, StoreError,
+};
+use crate::detection::event::BootId;
+
+/// The store on one Redis server.
+pub struct RedisStore {
+    client: redis::Client,
+    connection: Connection,
+    keys: Keys,
+    scripts: Scripts,
+    origin: String,
+    limits: RwLock<Limits>,
+}
+
+impl RedisStore {
+    /// Makes the store and starts connecting; succeeds while the server is away. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the address cannot be understood.
+    pub fn connect(options: RedisOptions, limits: Limits) -> Result<Arc<Self>, StoreError> {
+        let client = options.client()?;
+        Ok(Arc::new(Self {
+            connection: Connection::start(client.clone()),
+            client,
+            keys: Keys::new(&options.prefix),
+            scripts: Scripts::new(),
+            origin: entry::printable_origin(&options.origin),
+            limits: RwLock::new(limits),
+        }))
+    }
+
+    fn limits(&self) -> Limits {
+        *self.limits.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn script<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
+        self.connection
+            .call(operation, limit, |mut connection| async move { invocation.invoke_async(&mut connection).await })
+            .await
+    }
+
+    async fn command<T: FromRedisValue>(&self, operation: &'static str, command: &redis::Cmd) -> Result<T, StoreError> {
+        self.connection
+            .call(
+                operation,
+                RESPONSE_TIMEOUT,
+                |mut connection| async move { command.query_async(&mut connection).await },
+            )
+            .await
+    }
+}
+
+impl Store for RedisStore {
+    fn backend(&self) -> &'static str {
+        "redis"
+    }
+
+    fn connected(&self) -> bool {
+        self.connection.connected()
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        boxed(async move { self.command("ping redis", &redis::cmd("PING")).await })
+    }
+
+    fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(std::sync::PoisonError::into_inner) = limits;
+    }
+
+    fn append_attempts<'a>(&'a self, batch: &'a [AttemptEntry]) -> Answer<'a, Position> {
+        boxed(self.append_batch(batch))
+    }
+
+    fn read_attempts(&self, after: Position, max: usize) -> Answer<'_, Vec<(Position, Vec<u8>)>> {
+        boxed(async move { self.read_stream("read attempts", &self.keys.attempts(), "e", after, max).await })
+    }
+
+    fn attempts_end(&self) -> Answer<'_, Position> {
+        boxed(self.end_of_attempts())
+    }
+
+    fn read_samples(&self, class: SampleClass) -> Answer<'_, Vec<(f64, Vec<u8>)>> {
+        boxed(self.samples(class))
+    }
+
+    fn append_feedback<'a>(&'a self, id: &'a str, bytes: &'a [u8]) -> Answer<'a, FeedbackAppended> {
+        boxed(self.record_feedback(id, bytes))
+    }
+
+    fn read_feedback(&self, after: Position, max: usize) -> Answer<'_, Vec<(Position, Vec<u8>)>> {
+        boxed(async move { self.read_stream("read feedback", &self.keys.feedback(), "f", after, max).await })
+    }
+
+    fn count_feedback(&self, after: Position, limit: u64) -> Answer<'_, u64> {
+        boxed(async move {
+            let mut invocation = with_keys(&self.scripts.count_feedback, [self.keys.feedback()]);
+            invocation.arg(after.to_string()).arg(limit.min(self.limits().feedback_max));
+            self.script("count feedback", RESPONSE_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn registry(&self) -> Answer<'_, Registry> {
+        const OPERATION: &str = "read the registry";
+        boxed(async move {
+            let (now_ms, fields) = self.fields(OPERATION).await?;
+            registry_of(&fields, now_ms).map_err(|what| corrupt(OPERATION, what))
+        })
+    }
+
+    fn model(&self, sha256: [u8; 32]) -> Answer<'_, Option<Vec<u8>>> {
+        boxed(async move {
+            let mut invocation = with_keys(&self.scripts.model, [self.keys.model(&sha256)]);
+            invocation.arg(MODEL_MAX);
+            self.script("read a model", BLOB_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn acquire_lease<'a>(
+        &'a self,
+        trigger: &'a TriggerKey,
+        holder: BootId,
+        ttl: Duration,
+        high_water: HighWater,
+    ) -> Answer<'a, LeaseReply> {
+        boxed(self.lease(trigger, holder, ttl, high_water))
+    }
+
+    fn renew_lease(&self, lease: Lease, ttl: Duration) -> Answer<'_, bool> {
+        boxed(async move {
+            let mut invocation = with_keys(&self.scripts.renew, [self.keys.lease()]);
+            invocation.arg(lease_value(lease)).arg(millis(ttl).max(1));
+            self.script("renew the training lease", RESPONSE_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn release_lease(&self, lease: Lease) -> Answer<'_, ()> {
+        boxed(async move {
+            let mut invocation = with_keys(&self.scripts.release, [self.keys.lease()]);
+            invocation.arg(lease_value(lease));
+            self.script("release the training lease", RESPONSE_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn publish<'a>(&'a self, request: &'a PublishRequest, artifact: &'a [u8]) -> Answer<'a, PublishReply> {
+        boxed(self.publish_model(request, artifact))
+    }
+
+    fn record_refusal<'a>(&'a self, request: &'a RefusalRequest) -> Answer<'a, RefusalReply> {
+        boxed(self.refuse(request))
+    }
+
+    fn reset<'a>(&'a self, by: &'a str, lineage_if_new: [u8; 16]) -> Answer<'a, ResetReply> {
+        boxed(self.reset_registry(by, lineage_if_new))
+    }
+
+    fn rollback<'a>(&'a self, generation: Option<u64>, by: &'a str) -> Answer<'a, RollbackReply> {
+        boxed(self.roll_back(generation, by))
+    }
+
+    fn restore<'a>(&'a self, model: ModelId, artifact: &'a [u8]) -> Answer<'a, bool> {
+        boxed(self.restore_model(model, artifact))
+    }
+
+    fn history(&self, max: usize) -> Answer<'_, Vec<Vec<u8>>> {
+        boxed(self.read_history(max))
+    }
+
+    fn learning_mode(&self) -> Answer<'_, Option<bool>> {
+        const OPERATION: &str = "read the learning mode";
+        boxed(async move {
+            let mut command = redis::cmd("GET");
+            command.arg(self.keys.mode());
+            let mode: Option<String> = self.command(OPERATION, &command).await?;
+            match mode.as_deref() {
+                None => Ok(None),
+                Some("0") => Ok(Some(false)),
+                Some("1") => Ok(Some(true)),
+                Some(_) => Err(corrupt(OPERATION, self.keys.mode())),
+            }
+        })
+    }
+
+    fn set_learning_mode(&self, enabled: bool) -> Answer<'_, ()> {
+        boxed(async move {
+            let mut invocation = with_keys(&self.scripts.mode, [self.keys.mode(), self.keys.meta()]);
+            invocation.arg(u8::from(enabled)).arg(&self.origin).arg(self.keys.announcements());
+            self.script("set the learning mode", RESPONSE_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn shared_key(&self, proposed: [u8; 32]) -> Answer<'_, [u8; 32]> {
+        const OPERATION: &str = "agree on the pseudonym key";
+        boxed(async move {
+            let mut command = redis::cmd("SET");
+            command.arg(self.keys.pseudonym_key()).arg(hex::encode(proposed)).arg("NX").arg("GET");
+            let stored: Option<String> = self.command(OPERATION, &command).await?;
+            let Some(stored) = stored else { return Ok(proposed) };
+            let mut key = [0; 32];
+            hex::decode_to_slice(stored, &mut key).map_err(|_| corrupt(OPERATION, self.keys.pseudonym_key()))?;
+            Ok(key)
+        })
+    }
+
+    fn report_node<'a>(&'a self, report: &'a NodeReport) -> Answer<'a, ()> {
+        boxed(async move {
+            let document = serde_json::to_vec(report).map_err(|_| unexpected("report this node"))?;
+            entry::check_size("report this node", "a report", document.len(), entry::ENTRY_MAX)?;
+            let mut invocation = with_keys(&self.scripts.report_node, [self.keys.nodes()]);
+            invocation.arg(&report.boot_id).arg(document).arg(millis(NODE_TTL));
+            self.script("report this node", RESPONSE_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn nodes(&self) -> Answer<'_, Vec<NodeReport>> {
+        boxed(self.live_nodes())
+    }
+
+    fn claim_command<'a>(&'a self, id: &'a str, holder: BootId, ttl: Duration) -> Answer<'a, Claim> {
+        const OPERATION: &str = "claim a command";
+        boxed(async move {
+            entry::check_command_id(OPERATION, id)?;
+            let mut invocation = with_keys(&self.scripts.claim, [self.keys.claim(id), self.keys.result(id)]);
+            invocation.arg(hex::encode(holder.0)).arg(millis(ttl).max(1));
+            let mut answer: Vec<Vec<u8>> = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+            match (answer.first().map(Vec::as_slice), answer.len()) {
+                (Some(b"won"), _) => Ok(Claim::Won),
+                (Some(b"lost"), _) => Ok(Claim::Lost),
+                (Some(b"done"), 2) => Ok(Claim::Done(answer.remove(1))),
+                _ => Err(unexpected(OPERATION)),
+            }
+        })
+    }
+
+    fn finish_command<'a>(&'a self, id: &'a str, result: &'a [u8], reply_to: Option<&'a str>) -> Answer<'a, ()> {
+        boxed(self.finish(id, result, reply_to))
+    }
+
+    fn append_audit<'a>(&'a self, entry: &'a AuditEntry) -> Answer<'a, ()> {
+        const OPERATION: &str = "write the audit trail";
+        boxed(async move {
+            let document = serde_json::to_vec(entry).map_err(|_| unexpected(OPERATION))?;
+            entry::check_size(OPERATION, "an audit entry", document.len(), entry::ENTRY_MAX)?;
+            let mut invocation = with_keys(&self.scripts.audit, [self.keys.audit()]);
+            invocation.arg(document).arg(AUDIT_MAX).arg(millis(AUDIT_AGE));
+            self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn subscribe(&self) -> mpsc::Receiver<Signal> {
+        let (signals, receiver) = mpsc::channel(SIGNALS_MAX);
+        let channels =
+            subscriber::Channels { announcements: self.keys.announcements(), commands: self.keys.commands() };
+        tokio::spawn(subscriber::run(self.client.clone(), channels, signals));
+        receiver
+    }
+
+    fn send_command<'a>(&'a self, command: &'a [u8]) -> Answer<'a, ()> {
+        boxed(async move {
+            let mut publish = redis::cmd("PUBLISH");
+            publish.arg(self.keys.commands()).arg(command);
+            self.command("send a command", &publish).await
+        })
+    }
+}
+
+fn with_keys<const N: usize>(script: &Script, keys: [String; N]) -> ScriptInvocation<'_> {
+    let mut invocation = script.prepare_invoke();
+    for key in keys {
+        invocation.key(key);
+    }
+    invocation
+}
+
+fn lease_value(lease: Lease) -> String {
+    format!("{}:{}", hex::encode(lease.holder.0), lease.fence)
+}
+
+fn millis(duration: Duration) -> u64 {
+    // A year of 2^53 ms is far beyond any limit that makes sense; more would not be exact in Lua.
+    u64::try_from(duration.as_millis()).unwrap_or(NUMBER_MAX).min(NUMBER_MAX)
+}
+
+fn corrupt(operation: &'static str, what: String) -> StoreError {
+    StoreError::Corrupt { operation, what }
+}
+
+fn unexpected(operation: &'static str) -> StoreError {
+    corrupt(operation, "an answer of another shape".to_owned())
+}

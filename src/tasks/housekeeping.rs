@@ -1,0 +1,68 @@
+//! The small regular duties of a node: announcing open attempts, giving up on lost outcomes, pruning, checkpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::Config;
+use crate::serving::scorer::Scorer;
+use crate::state::state_dir::StateDir;
+use crate::supervisor::{TaskError, TaskStatus};
+use crate::tasks::replication::Replication;
+
+/// How often open attempts are looked at: a quarter of the time after which they are announced.
+const SWEEP: Duration = Duration::from_millis(250);
+/// How often counters are pruned and written to the state directory.
+const CHECKPOINT: Duration = Duration::from_secs(60);
+
+/// See the module documentation.
+#[derive(Clone)]
+pub struct Housekeeping {
+    pub config: Arc<ArcSwap<Config>>,
+    pub scorer: Arc<Scorer>,
+    pub replication: Arc<Replication>,
+    pub state_dir: Arc<StateDir>,
+    pub status: TaskStatus,
+}
+
+impl Housekeeping {
+    /// Runs until `stop`, then writes a last checkpoint.
+    ///
+    /// # Errors
+    /// None: a state directory that cannot be written is reported by [`StateDir`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), TaskError> {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut checkpoint = tokio::time::interval_at(tokio::time::Instant::now() + CHECKPOINT, CHECKPOINT);
+        checkpoint.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    self.checkpoint().await;
+                    return Ok(());
+                }
+                _ = sweep.tick() => {
+                    let timeout = self.config.load().attempts.outcome_timeout;
+                    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                    self.scorer.sweep(clock::now(), clock::monotonic_ms(), timeout_ms);
+                }
+                _ = checkpoint.tick() => {
+                    self.scorer.prune(clock::now());
+                    self.checkpoint().await;
+                    self.status.finished("checkpoint", "");
+                }
+            }
+        }
+    }
+
+    async fn checkpoint(&self) {
+        let (position, counters) = self.replication.checkpoint().await;
+        let state_dir = Arc::clone(&self.state_dir);
+        // A full table is some tens of megabytes; writing them must not hold up a runtime thread.
+        let _ = tokio::task::spawn_blocking(move || state_dir.save_checkpoint(position, &counters)).await;
+    }
+}

@@ -1,0 +1,189 @@
+//! Carries this node's attempts to the fleet and the fleet's attempts into this node's counters.
+//!
+//! Two directions, one file, because they share the attempts stream: [`Appender`] drains the attempt log in order;
+//! [`Replication`] reads the stream from where it stopped. Attempts that were trimmed before they were read are lost to
+//! the counters, never to scoring.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::detection::event::{AttemptEvent, BootId};
+use crate::serving::attempt_log::AttemptLog;
+use crate::serving::scorer::Scorer;
+use crate::store::entry::BATCH_MAX;
+use crate::store::{Position, Store, StoreError};
+use crate::supervisor::{TaskError, TaskStatus};
+use crate::telemetry::metrics::Metrics;
+
+/// How often the stream is read: a fifth of a second behind is nothing to windows of minutes and hours.
+const TAIL_PERIOD: Duration = Duration::from_millis(200);
+/// How long appended events may wait for company; bounds the load on the store to ten appends a second and node.
+const APPEND_PERIOD: Duration = Duration::from_millis(100);
+/// Wait after a failed append; the store's own reconnecting is behind it.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Reads the fleet's attempts.
+pub struct Replication {
+    store: Arc<dyn Store>,
+    scorer: Arc<Scorer>,
+    own: BootId,
+    metrics: Arc<Metrics>,
+    position: Mutex<Position>,
+    /// Entries up to here are in the counters already; they are only taken into the index.
+    counted_upto: Position,
+}
+
+impl Replication {
+    /// Starts at the beginning of the stream. What lies before `counted_upto` (the checkpoint) refills the index of
+    /// requests; what comes after it is counted.
+    pub fn new(
+        store: Arc<dyn Store>,
+        scorer: Arc<Scorer>,
+        own: BootId,
+        metrics: Arc<Metrics>,
+        counted_upto: Position,
+    ) -> Self {
+        Self { store, scorer, own, metrics, position: Mutex::new(Position::START), counted_upto }
+    }
+
+    /// Tails the stream until `stop`.
+    ///
+    /// # Errors
+    /// None: an absent store is waited for.
+    pub async fn run(self: Arc<Self>, status: TaskStatus, stop: CancellationToken) -> Result<(), TaskError> {
+        loop {
+            let pause = match self.pull().await {
+                Ok(_) => {
+                    status.finished("read", "");
+                    TAIL_PERIOD
+                }
+                Err(error) => {
+                    status.waiting(&error.to_string());
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Reads to the present end of the stream. Returns how many events of other nodes were new.
+    ///
+    /// # Errors
+    /// When the store cannot be read; what was read before that is applied.
+    pub async fn pull(&self) -> Result<usize, StoreError> {
+        let mut position = self.position.lock().await;
+        let mut applied = 0;
+        loop {
+            let entries = self.store.read_attempts(*position, BATCH_MAX).await?;
+            let full = entries.len() == BATCH_MAX;
+            for (at, bytes) in entries {
+                applied += usize::from(self.apply(&bytes, at <= self.counted_upto));
+                *position = at;
+            }
+            if !full {
+                return Ok(applied);
+            }
+        }
+    }
+
+    fn apply(&self, bytes: &[u8], counted: bool) -> bool {
+        match AttemptEvent::decode(bytes) {
+            Ok(event) if counted => {
+                self.scorer.remember(&event);
+                false
+            }
+            Ok(event) => {
+                let applied = self.scorer.apply_remote(&event, self.own);
+                if applied.attempt {
+                    self.metrics.attempt_replicated();
+                }
+                applied.attempt || applied.outcome
+            }
+            Err(_) => {
+                self.metrics.attempt_undecodable();
+                false
+            }
+        }
+    }
+
+    /// Reads to the present end of the stream, but waits no longer than `limit`. Returns whether it got there.
+    pub async fn catch_up(&self, limit: Duration) -> bool {
+        matches!(tokio::time::timeout(limit, self.pull()).await, Ok(Ok(_)))
+    }
+
+    /// The counters together with the position that they were read up to.
+    pub async fn checkpoint(&self) -> (Position, Vec<u8>) {
+        let position = self.position.lock().await;
+        ((*position).max(self.counted_upto), self.scorer.checkpoint())
+    }
+}
+
+/// Appends this node's events.
+#[derive(Clone)]
+pub struct Appender {
+    pub store: Arc<dyn Store>,
+    pub log: Arc<AttemptLog>,
+    pub metrics: Arc<Metrics>,
+    pub status: TaskStatus,
+}
+
+impl Appender {
+    /// Appends until `stop`, then once more what is left, as far as the store takes it.
+    ///
+    /// # Errors
+    /// None: an absent store is waited for.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), TaskError> {
+        let mut away = false;
+        loop {
+            let pause = match self.drain().await {
+                Ok(()) => {
+                    if away {
+                        info!("the store takes attempts again");
+                    }
+                    away = false;
+                    APPEND_PERIOD
+                }
+                Err(error) => {
+                    if !away {
+                        warn!(queued = self.log.queued(), "cannot append attempts ({error}); they are queued");
+                    }
+                    away = true;
+                    self.metrics.store_error("append_attempts");
+                    self.status.waiting(&error.to_string());
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {
+                    let _ = self.drain().await;
+                    return Ok(());
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+            if !away {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.log.pushed() => {}
+                }
+            }
+        }
+    }
+
+    async fn drain(&self) -> Result<(), StoreError> {
+        while let Some((last, batch)) = self.log.oldest(BATCH_MAX) {
+            self.status.running();
+            self.store.append_attempts(&batch).await?;
+            self.metrics.attempts_appended(batch.len() as u64);
+            self.log.acknowledge(last);
+        }
+        self.status.finished("appended", "");
+        Ok(())
+    }
+}

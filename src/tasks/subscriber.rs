@@ -1,0 +1,163 @@
+//! Keeps this node on the model and the mode that the registry points at.
+//!
+//! A doorbell, a new subscription and a jittered poll all lead to the same `reconcile_once`: read the pointer, fetch,
+//! verify, swap. It writes nothing to the registry. Whatever is wrong with an artifact, the old model keeps serving.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::jittered;
+use crate::learning::artifact::{Expectation, ModelArtifact};
+use crate::serving::mode::LearningMode;
+use crate::serving::slot::{ModelSlot, ServedModel};
+use crate::state::high_water::HighWaterFile;
+use crate::state::state_dir::StateDir;
+use crate::store::registry::{ModelId, Registry};
+use crate::store::{Store, StoreError};
+use crate::supervisor::{TaskError, TaskStatus};
+use crate::telemetry::metrics::Metrics;
+
+/// Slowest way to learn of a change: 15 s ± 20 %, so that without any message a node is up to date within 18 s.
+const POLL: Duration = Duration::from_secs(15);
+
+/// See the module documentation.
+#[derive(Clone)]
+pub struct Subscriber {
+    pub store: Arc<dyn Store>,
+    pub slot: Arc<ModelSlot>,
+    pub mode: Arc<LearningMode>,
+    pub state_dir: Arc<StateDir>,
+    pub high_water: Arc<HighWaterFile>,
+    pub fingerprint: u64,
+    pub metrics: Arc<Metrics>,
+    pub registry_changed: Arc<Notify>,
+    pub swapped: Arc<Notify>,
+    pub status: TaskStatus,
+    /// The artifact that was refused last, so that the same one is reported once.
+    pub refused: Option<[u8; 32]>,
+}
+
+/// What one pass did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reconciled {
+    UpToDate,
+    Swapped(ModelId),
+    /// A reset: no model serves any more.
+    Emptied,
+    /// The old model keeps serving.
+    Kept {
+        reason: String,
+    },
+}
+
+impl Subscriber {
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// Never for a store that is away: that is an outcome of a pass, and the next pass tries again.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), TaskError> {
+        let registry_changed = Arc::clone(&self.registry_changed);
+        loop {
+            self.pass().await;
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = registry_changed.notified() => {}
+                () = tokio::time::sleep(jittered(POLL)) => {}
+            }
+        }
+    }
+
+    async fn pass(&mut self) {
+        self.status.running();
+        match self.reconcile_once().await {
+            Ok(Reconciled::UpToDate) => self.status.finished("up_to_date", ""),
+            Ok(Reconciled::Swapped(id)) => self.status.finished("swapped", &format!("generation {}", id.generation)),
+            Ok(Reconciled::Emptied) => self.status.finished("emptied", "the model was reset"),
+            Ok(Reconciled::Kept { reason }) => self.status.finished("kept", &reason),
+            Err(error) => self.status.waiting(&error.to_string()),
+        }
+    }
+
+    /// Reads the registry and follows it. Running it again without a change in the registry does nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn reconcile_once(&mut self) -> Result<Reconciled, StoreError> {
+        let registry = self.store.registry().await?;
+        if let Some(switched_on) = self.store.learning_mode().await? {
+            self.mode.set(switched_on);
+        }
+        self.high_water.observe(&registry);
+        let serving = self.slot.id();
+        match registry.current() {
+            current if current == serving => Ok(Reconciled::UpToDate),
+            Some(current) => self.follow(current, serving).await,
+            None if registry.lineage.is_some() => Ok(self.empty(&registry)),
+            // An empty registry says nothing: the store is new, or it lost its data and the publisher puts it back.
+            None => Ok(Reconciled::Kept { reason: "the registry is empty".into() }),
+        }
+    }
+
+    async fn follow(&mut self, current: ModelId, serving: Option<ModelId>) -> Result<Reconciled, StoreError> {
+        let same_content = self.slot.load().filter(|model| model.id.sha256 == current.sha256);
+        let artifact = if let Some(model) = same_content {
+            model.artifact.clone()
+        } else {
+            let Some(bytes) = self.store.model(current.sha256).await? else {
+                return Ok(self.keep(current, "missing", "its artifact is not in the store".into()));
+            };
+            let expectation = Expectation { fingerprint: Some(self.fingerprint), sha256: Some(current.sha256) };
+            match ModelArtifact::decode(&bytes, &expectation) {
+                Ok((_, artifact)) => {
+                    self.state_dir.save_model(current, &bytes);
+                    artifact
+                }
+                Err(error) => return Ok(self.keep(current, error.kind(), error.to_string())),
+            }
+        };
+        if let Some(serving) = serving
+            && serving.lineage == current.lineage
+            && serving.generation > current.generation
+        {
+            self.metrics.generation_regressed();
+            warn!(
+                from = serving.generation,
+                to = current.generation,
+                "the registry went back from generation {} to {}: it lost data; following it",
+                serving.generation,
+                current.generation
+            );
+        }
+        self.slot.swap(Some(Arc::new(ServedModel { id: current, artifact })));
+        self.refused = None;
+        self.metrics.swapped(Some(current.generation));
+        self.swapped.notify_one();
+        info!(generation = current.generation, "serving model generation {}", current.generation);
+        Ok(Reconciled::Swapped(current))
+    }
+
+    fn keep(&mut self, refused: ModelId, kind: &'static str, reason: String) -> Reconciled {
+        if self.refused != Some(refused.sha256) {
+            self.refused = Some(refused.sha256);
+            self.metrics.artifact_rejected(kind);
+            warn!(
+                generation = refused.generation,
+                "refused model generation {}: {reason}; the old model keeps serving", refused.generation
+            );
+        }
+        Reconciled::Kept { reason }
+    }
+
+    fn empty(&mut self, registry: &Registry) -> Reconciled {
+        self.slot.swap(None);
+        self.state_dir.forget_model();
+        self.metrics.swapped(None);
+        self.swapped.notify_one();
+        info!(generation = registry.generation, "the model was reset; static results until one is trained");
+        Reconciled::Emptied
+    }
+}

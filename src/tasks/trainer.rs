@@ -1,0 +1,421 @@
+//! One training: lease, data, fit on a blocking thread, gate, publish or record why not.
+//!
+//! Whoever wants a training (watcher, schedule, operator) calls [`Trainer::run_once`]; it is at most one at a time on
+//! this node and, by the lease, in the fleet. The lease only saves work: whether the result counts is decided by the
+//! publish step. A lost lease or a stopping node cancels the fit within milliseconds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::jittered;
+use super::publisher::{HistoryNote, PublishError, PublishJob, PublisherHandle};
+use crate::clock;
+use crate::config::{ActivationFunction, Config, Optimizer};
+use crate::detection::features::FeatureSchema;
+use crate::learning::artifact::ModelArtifact;
+use crate::learning::evaluation::Evaluation;
+use crate::learning::labels::OutcomeLabels;
+use crate::learning::mlp::Activation;
+use crate::learning::optimizer;
+use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome};
+use crate::learning::sample::{Feedback, Sample};
+use crate::learning::training::TrainingOptions;
+use crate::serving::slot::ModelSlot;
+use crate::state::high_water::HighWaterFile;
+use crate::state::identity::Identity;
+use crate::store::registry::{
+    Lease, LeaseReply, ModelId, PublishReply, RefusalReply, RefusalRequest, Registry, TriggerKey,
+};
+use crate::store::{Limits, Position, SampleClass, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+
+/// Feedback is read in pages of this size.
+const FEEDBACK_PAGE: usize = 1000;
+
+/// What to train for, and with how much.
+#[derive(Debug, Clone)]
+pub struct TrainRequest {
+    pub trigger: TriggerKey,
+    /// Most training rows (feedback comes on top).
+    pub samples: usize,
+    pub epochs: u32,
+    /// An operator asked: allowed on a pinned registry, and unpins it.
+    pub by_operator: bool,
+    /// Who asked, for history and audit.
+    pub by: String,
+}
+
+/// How a training ended.
+#[derive(Debug, Clone)]
+pub enum TrainReport {
+    Promoted {
+        model: ModelId,
+        samples: usize,
+        epochs: u32,
+        evaluation: Box<Evaluation>,
+    },
+    Refused {
+        reason: String,
+        samples: usize,
+        epochs: u32,
+        evaluation: Option<Box<Evaluation>>,
+    },
+    NotEnoughData {
+        reason: String,
+    },
+    /// Another node holds the lease for at most this long.
+    Held {
+        remaining: Duration,
+    },
+    /// The trigger was served before.
+    AlreadyDone,
+    /// This node is training already.
+    Busy,
+}
+
+/// Why a training ended without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("cannot train: {0}")]
+    Store(#[from] StoreError),
+    #[error("cannot train: {0}")]
+    Publish(#[from] PublishError),
+    #[error("cannot train: {0}")]
+    Run(#[from] RunError),
+    #[error("the training was cancelled: {reason}")]
+    Cancelled { reason: &'static str },
+    #[error("the training thread panicked; the model in use is unchanged")]
+    Panicked,
+}
+
+/// The last training of this node, for `status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastTraining {
+    pub at: String,
+    pub trigger: String,
+    pub outcome: String,
+    pub reason: String,
+}
+
+/// See the module documentation.
+pub struct Trainer {
+    pub config: Arc<ArcSwap<Config>>,
+    pub store: Arc<dyn Store>,
+    pub slot: Arc<ModelSlot>,
+    pub schema: FeatureSchema,
+    pub identity: Arc<Identity>,
+    pub high_water: Arc<HighWaterFile>,
+    pub publisher: PublisherHandle,
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the node stops.
+    pub stop: CancellationToken,
+    pub busy: tokio::sync::Mutex<()>,
+    pub last: ArcSwapOption<LastTraining>,
+}
+
+/// Everything a fit needs, read under the lease.
+struct Gathered {
+    material: Material,
+    watermark: Position,
+    champion: Option<ModelArtifact>,
+}
+
+/// Sets the flag that a running fit polls, also when the future that waits for it is dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Trainer {
+    /// Whether a training runs on this node now.
+    pub fn is_busy(&self) -> bool {
+        self.busy.try_lock().is_err()
+    }
+
+    /// Runs one training from lease to release. See the module documentation.
+    ///
+    /// # Errors
+    /// When the store fails, the numbers are not finite, or the training was cancelled. Nothing was published then.
+    pub async fn run_once(&self, request: TrainRequest) -> Result<TrainReport, TrainError> {
+        let Ok(_busy) = self.busy.try_lock() else { return Ok(TrainReport::Busy) };
+        let ttl = self.config.load().training.lease;
+        let high_water = self.high_water.get();
+        let (lease, registry) =
+            match self.store.acquire_lease(&request.trigger, self.identity.boot, ttl, high_water).await? {
+                LeaseReply::Acquired { lease, registry } => (lease, *registry),
+                LeaseReply::Held { remaining } => return Ok(TrainReport::Held { remaining }),
+                LeaseReply::AlreadyDone => return Ok(TrainReport::AlreadyDone),
+            };
+        self.high_water.observe(&registry);
+        self.high_water.observe_fence(lease.fence);
+        let started = Instant::now();
+        info!(trigger = %trigger_name(&request.trigger), "training started");
+        let cancel = Arc::new(AtomicBool::new(false));
+        let _guard = CancelOnDrop(Arc::clone(&cancel));
+        let ended = tokio::select! {
+            ended = self.train(&request, lease, &registry, &cancel) => ended,
+            () = self.keep_lease(lease, ttl) => Err(TrainError::Cancelled { reason: "the lease was lost" }),
+            () = self.stop.cancelled() => Err(TrainError::Cancelled { reason: "the node is stopping" }),
+        };
+        cancel.store(true, Ordering::Relaxed);
+        // Best effort: an unreleased lease lapses by itself.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.store.release_lease(lease)).await;
+        self.report(&request.trigger, &ended, started.elapsed());
+        ended
+    }
+
+    async fn train(
+        &self,
+        request: &TrainRequest,
+        lease: Lease,
+        registry: &Registry,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<TrainReport, TrainError> {
+        let gathered = self.gather(registry).await?;
+        let watermark = gathered.watermark;
+        let options = self.options(request);
+        let outcome = self.fit(gathered, options, Arc::clone(cancel)).await?;
+        let mut note = self.note(request);
+        match outcome {
+            RunOutcome::Promoted(trained) => {
+                note.samples = trained.samples;
+                note.evaluation = Some(trained.artifact.evaluation.clone());
+                note.reason.clone_from(&trained.reason);
+                let evaluation = Box::new(trained.artifact.evaluation.clone());
+                let job = PublishJob {
+                    artifact: trained.artifact,
+                    registry: registry.clone(),
+                    lease,
+                    trigger: request.trigger.clone(),
+                    watermark,
+                    by_operator: request.by_operator,
+                    history: note.clone(),
+                };
+                let (reply, model) = self.publisher.publish(job).await?;
+                let (samples, epochs) = (note.samples, note.epochs);
+                match reply {
+                    PublishReply::Published | PublishReply::AlreadyPublished => {
+                        Ok(TrainReport::Promoted { model, samples, epochs, evaluation })
+                    }
+                    refused => {
+                        note.reason = refused.reason().into();
+                        self.refuse(request, lease, watermark, &note, "refused").await?;
+                        Ok(TrainReport::Refused { reason: note.reason, samples, epochs, evaluation: Some(evaluation) })
+                    }
+                }
+            }
+            RunOutcome::Refused { reason, samples, evaluation } => {
+                note.samples = samples;
+                note.evaluation = Some(Evaluation::clone(&evaluation));
+                note.reason.clone_from(&reason);
+                self.refuse(request, lease, watermark, &note, "refused").await?;
+                let evaluation = Some(evaluation);
+                Ok(TrainReport::Refused { reason, samples, epochs: request.epochs, evaluation })
+            }
+            RunOutcome::NotEnoughData { reason } => {
+                note.reason.clone_from(&reason);
+                self.refuse(request, lease, watermark, &note, "not_enough_data").await?;
+                Ok(TrainReport::NotEnoughData { reason })
+            }
+        }
+    }
+
+    async fn refuse(
+        &self,
+        request: &TrainRequest,
+        lease: Lease,
+        considered: Position,
+        note: &HistoryNote,
+        outcome: &str,
+    ) -> Result<(), StoreError> {
+        let refusal = RefusalRequest {
+            lease,
+            trigger: request.trigger.clone(),
+            considered,
+            history: note.to_json(None, outcome),
+        };
+        match self.store.record_refusal(&refusal).await? {
+            RefusalReply::Recorded => self.metrics.status().registry_written(),
+            RefusalReply::StaleFence => warn!("a later training has ended meanwhile; this refusal was not recorded"),
+        }
+        Ok(())
+    }
+
+    fn note(&self, request: &TrainRequest) -> HistoryNote {
+        HistoryNote {
+            trained_at: clock::now(),
+            trigger: trigger_name(&request.trigger).to_owned(),
+            by: request.by.clone(),
+            node: self.identity.name.clone(),
+            samples: 0,
+            epochs: request.epochs,
+            evaluation: None,
+            reason: String::new(),
+        }
+    }
+
+    async fn gather(&self, registry: &Registry) -> Result<Gathered, StoreError> {
+        let mut samples = Vec::new();
+        for class in [SampleClass::Success, SampleClass::Failure] {
+            let entries = self.store.read_samples(class).await?;
+            let full = entries.len() as u64 >= Limits::from(&**self.config.load()).samples_per_class;
+            let threshold = if full { entries.last().map(|(key, _)| *key) } else { None };
+            samples.extend(entries.iter().filter_map(|(_, bytes)| {
+                let sample = Sample::decode(bytes).ok()?;
+                Some((1.0 / sample.inclusion_probability(threshold), sample))
+            }));
+        }
+        let mut feedback = Vec::new();
+        let mut watermark = Position::START;
+        loop {
+            let page = self.store.read_feedback(watermark, FEEDBACK_PAGE).await?;
+            let full = page.len() == FEEDBACK_PAGE;
+            for (position, bytes) in page {
+                watermark = position;
+                match Feedback::decode(&bytes) {
+                    Ok(item) => feedback.push(item),
+                    Err(error) => warn!("skipping feedback at {position} that cannot be read: {error}"),
+                }
+            }
+            if !full {
+                break;
+            }
+        }
+        let champion = match (registry.current(), self.slot.load()) {
+            (Some(current), Some(serving)) if serving.id.sha256 == current.sha256 => Some(serving.artifact.clone()),
+            (Some(current), _) => {
+                let bytes = self.store.model(current.sha256).await?;
+                bytes.and_then(|bytes| ModelArtifact::decode(&bytes, &Default::default()).ok()).map(|(_, model)| model)
+            }
+            (None, _) => None,
+        };
+        Ok(Gathered { material: Material { samples, feedback }, watermark, champion })
+    }
+
+    fn options(&self, request: &TrainRequest) -> RunOptions {
+        let config = self.config.load();
+        RunOptions {
+            samples_max: request.samples,
+            training: training_options(&config, request.epochs),
+            false_positive_budget: config.ml.false_positive_budget,
+            profile: self.schema.profile().to_owned(),
+        }
+    }
+
+    async fn fit(
+        &self,
+        gathered: Gathered,
+        options: RunOptions,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<RunOutcome, TrainError> {
+        let schema = self.schema.clone();
+        let fitted = tokio::task::spawn_blocking(move || {
+            let Gathered { material, champion, .. } = gathered;
+            run::run(material, &OutcomeLabels, &schema, &options, champion.as_ref(), &cancel, &mut |_| {})
+        });
+        match fitted.await {
+            Ok(Err(RunError::Cancelled)) => Err(TrainError::Cancelled { reason: "the lease was lost" }),
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(TrainError::Panicked),
+        }
+    }
+
+    /// Renews the lease; returns when it must be taken for lost.
+    async fn keep_lease(&self, lease: Lease, ttl: Duration) {
+        // A third of the life: two renewals may fail. Lost after two thirds without one, measured on the monotonic
+        // clock, so that this node gives up before the store's clock lets somebody else in.
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep(jittered(ttl / 3)).await;
+            match tokio::time::timeout(ttl / 6, self.store.renew_lease(lease, ttl)).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return,
+                Ok(Err(_)) | Err(_) if renewed.elapsed() > ttl * 2 / 3 => return,
+                Ok(Err(_)) | Err(_) => self.metrics.store_error("renew_lease"),
+            }
+        }
+    }
+
+    fn report(&self, trigger: &TriggerKey, ended: &Result<TrainReport, TrainError>, took: Duration) {
+        let (outcome, reason) = match ended {
+            Ok(report) => (report.outcome(), report.reason()),
+            Err(error) => ("failed", error.to_string()),
+        };
+        let trigger = trigger_name(trigger);
+        self.metrics.trained(outcome, trigger, took);
+        info!(trigger, outcome, seconds = took.as_secs_f64(), "training ended: {outcome} {reason}");
+        self.last.store(Some(Arc::new(LastTraining {
+            at: clock::now().to_string(),
+            trigger: trigger.to_owned(),
+            outcome: outcome.to_owned(),
+            reason,
+        })));
+    }
+}
+
+impl TrainReport {
+    /// The outcome in one word, as it stands in history, status and metrics.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Promoted { .. } => "promoted",
+            Self::Refused { .. } => "refused",
+            Self::NotEnoughData { .. } => "not_enough_data",
+            Self::Held { .. } => "held",
+            Self::AlreadyDone => "already_done",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// Why, for people.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Promoted { model, .. } => format!("generation {}", model.generation),
+            Self::Refused { reason, .. } | Self::NotEnoughData { reason } => reason.clone(),
+            Self::Held { remaining } => {
+                format!("another node is training; its lease lasts {} s at most", remaining.as_secs() + 1)
+            }
+            Self::AlreadyDone => "this trigger was served before".into(),
+            Self::Busy => "this node is training already".into(),
+        }
+    }
+}
+
+/// The training options of a configuration.
+pub fn training_options(config: &Config, epochs: u32) -> TrainingOptions {
+    let optimizer = match config.ml.optimizer {
+        Optimizer::Adam => TrainingOptions::default().optimizer,
+        Optimizer::Sgd => optimizer::Optimizer::Sgd { learning_rate: config.ml.learning_rate },
+    };
+    let activation = match config.ml.activation_function {
+        ActivationFunction::Sigmoid => Activation::Sigmoid,
+        ActivationFunction::Tanh => Activation::Tanh,
+        ActivationFunction::Relu => Activation::Relu,
+        ActivationFunction::LeakyRelu => Activation::LeakyRelu,
+    };
+    TrainingOptions {
+        hidden: config.ml.hidden_neurons,
+        activation,
+        epochs,
+        optimizer,
+        seed: config.training.seed,
+        ..TrainingOptions::default()
+    }
+}
+
+/// The kind of a trigger: a word without identity, fit for metrics and history.
+pub fn trigger_name(trigger: &TriggerKey) -> &'static str {
+    match trigger {
+        TriggerKey::Schedule { .. } => "schedule",
+        TriggerKey::Feedback { .. } => "feedback",
+        TriggerKey::Command { .. } => "command",
+    }
+}

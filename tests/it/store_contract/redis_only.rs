@@ -1,0 +1,248 @@
+//! What only a server can show: outages, permissions, strangers.
+
+use super::*;
+use crate::support::redis::RedisSetup;
+
+#[tokio::test]
+async fn an_idle_subscriber_comes_back_after_a_restart_and_the_data_is_there() {
+    let mut server = RedisServer::start_with(RedisSetup { append_only: true, ..RedisSetup::default() });
+    let redis = redis_store(&server);
+    let store: Shared = redis.clone();
+    let mut signals = store.subscribe();
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+    publish(&store, 1).await;
+    next_announcement(&mut signals).await;
+    store.append_feedback("a", b"1").await.unwrap();
+
+    server.kill();
+    assert_eq!(next_signal(&mut signals).await, Signal::Lost);
+    eventually("the outage is noticed", SOON, || async {
+        if redis.connected() { Err("connected".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    let asked = std::time::Instant::now();
+    assert!(matches!(store.registry().await, Err(StoreError::Unavailable { .. })));
+    assert!(asked.elapsed() < Duration::from_secs(2), "calls fail fast");
+    server.restart();
+
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+    eventually("the store is connected again", SOON, || async {
+        if redis.connected() { Ok(()) } else { Err("not connected".to_owned()) }
+    })
+    .await;
+    assert_eq!(store.registry().await.unwrap().generation, 1);
+    assert_eq!(store.model([1; 32]).await.unwrap(), Some(vec![1; 100]));
+    assert_eq!(store.read_feedback(Position::START, 10).await.unwrap().len(), 1);
+    nothing_else(&store, &mut signals).await;
+}
+
+#[tokio::test]
+async fn a_store_starts_before_its_server() {
+    let mut server = RedisServer::start();
+    server.stop();
+    let redis = redis_store(&server);
+    let mut signals = redis.subscribe();
+    assert!(matches!(redis.ping().await, Err(StoreError::Unavailable { .. })));
+    assert!(!redis.connected());
+
+    server.restart();
+
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+    eventually("the first command works", SOON, || async { redis.ping().await.map_err(|error| error.to_string()) })
+        .await;
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_replaced() {
+    let server = RedisServer::start();
+    let redis = redis_store(&server);
+    let mut signals = redis.subscribe();
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+    redis.ping().await.unwrap();
+
+    server.freeze();
+    let lost = tokio::time::timeout(Duration::from_secs(35), signals.recv()).await;
+    assert_eq!(lost, Ok(Some(Signal::Lost)));
+    let asked = std::time::Instant::now();
+    assert!(matches!(redis.ping().await, Err(StoreError::Unavailable { .. })));
+    assert!(asked.elapsed() < Duration::from_secs(2), "calls fail fast while the server is frozen");
+    server.thaw();
+
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+    eventually("commands work again", SOON, || async { redis.ping().await.map_err(|error| error.to_string()) }).await;
+}
+
+#[tokio::test]
+async fn a_quiet_subscription_is_probed_and_stays() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    let mut signals = store.subscribe();
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+
+    eventually("the subscription is pinged", Duration::from_secs(30), || async {
+        let clients = server.query(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+        if clients.contains("cmd=ping") { Ok(()) } else { Err(clients) }
+    })
+    .await;
+
+    nothing_else(&store, &mut signals).await;
+}
+
+#[tokio::test]
+async fn calls_do_not_pile_up_while_the_server_is_away() {
+    let mut server = RedisServer::start();
+    let redis = redis_store(&server);
+    redis.ping().await.unwrap();
+    server.kill();
+    eventually("the outage is noticed", SOON, || async {
+        if redis.connected() { Err("connected".to_owned()) } else { Ok(()) }
+    })
+    .await;
+
+    let asked = std::time::Instant::now();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let redis = Arc::clone(&redis);
+        calls.spawn(async move { redis.append_feedback("a", b"1").await });
+    }
+
+    for answer in calls.join_all().await {
+        assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{answer:?}");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_for_a_person_to_mend() {
+    let password = Some("right".to_owned());
+    let server = RedisServer::start_with(RedisSetup { password: password.clone(), ..RedisSetup::default() });
+    let connect = |password| {
+        let options = RedisOptions { url: server.url(), password, ..RedisOptions::default() };
+        RedisStore::connect(options, limits()).unwrap()
+    };
+
+    for wrong in [None, Some("wrong".to_owned())] {
+        let refused = connect(wrong).ping().await;
+        assert!(
+            matches!(&refused, Err(StoreError::Refused { remedy, .. }) if remedy.contains("password")),
+            "{refused:?}"
+        );
+    }
+    connect(password).ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named() {
+    let server = RedisServer::start();
+    server.query(&["ACL", "SETUSER", "narrow", "on", "nopass", "~nt:*", "&*", "+ping", "+get", "+hello"]).await;
+    let options = RedisOptions {
+        url: server.url(),
+        username: Some("narrow".to_owned()),
+        password: Some("x".to_owned()),
+        ..RedisOptions::default()
+    };
+    let store = RedisStore::connect(options, limits()).unwrap();
+
+    let refused = store.registry().await.unwrap_err().to_string();
+
+    assert!(refused.contains("narrow") && refused.contains("evalsha"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_foreign_key_stops_a_publish_before_it_writes() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    let lease = lease(&store, "a").await;
+    server.query(&["SET", "nt:{neural}:history", "planted"]).await;
+
+    let answer = store.publish(&request(lease, "a", Parent::default(), 1), &[1]).await;
+
+    assert!(matches!(&answer, Err(StoreError::Corrupt { what, .. }) if what.contains("history")), "{answer:?}");
+    assert_eq!(store.registry().await.unwrap().generation, 0);
+    assert_eq!(store.model([1; 32]).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn scripts_survive_a_flushed_script_cache() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    publish(&store, 1).await;
+
+    server.query(&["SCRIPT", "FLUSH"]).await;
+
+    publish(&store, 2).await;
+}
+
+#[tokio::test]
+async fn a_silent_node_is_forgotten() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    let old = r#"1000 {"name":"old","node_id":"","boot_id":"9","version":"","model":null}"#;
+    server.query(&["HSET", "nt:{neural}:nodes", "9", old]).await;
+
+    assert_eq!(store.nodes().await.unwrap(), []);
+    let report = NodeReport {
+        name: "new".to_owned(),
+        node_id: String::new(),
+        boot_id: "1".to_owned(),
+        version: String::new(),
+        model: None,
+        seen_at_ms: 0,
+    };
+    store.report_node(&report).await.unwrap();
+
+    assert_eq!(server.query(&["HLEN", "nt:{neural}:nodes"]).await, "int(1)");
+}
+
+#[tokio::test]
+async fn a_lost_blob_is_put_back_and_announced() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    let model = publish(&store, 1).await.model;
+    let mut signals = store.subscribe();
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+    server.query(&["DEL", &format!("nt:{{neural}}:model:{}", hex::encode(model.sha256))]).await;
+
+    assert!(store.restore(model, &[1; 100]).await.unwrap());
+
+    assert_eq!(next_announcement(&mut signals).await.generation, 1);
+    assert_eq!(store.model(model.sha256).await.unwrap(), Some(vec![1; 100]));
+}
+
+#[tokio::test]
+async fn a_large_announcement_of_a_stranger_is_not_kept() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    let mut signals = store.subscribe();
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+
+    server.query(&["PUBLISH", "nt:{neural}:announcements", &"x".repeat(ANNOUNCEMENT_MAX + 1)]).await;
+
+    let expected = Signal::Oversized { channel: "announcements", bytes: ANNOUNCEMENT_MAX + 1 };
+    assert_eq!(next_signal(&mut signals).await, expected);
+}
+
+#[tokio::test]
+async fn a_reply_goes_to_its_channel_but_never_to_ours() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    assert_eq!(store.claim_command("c", ME, TTL).await.unwrap(), Claim::Won);
+
+    let looped = store.finish_command("c", b"{}", Some("nt:{neural}:commands")).await;
+
+    assert!(matches!(looped, Err(StoreError::Refused { .. })));
+    assert_eq!(store.claim_command("c", ME, TTL).await.unwrap(), Claim::Done(b"{}".to_vec()));
+}
+
+#[tokio::test]
+async fn a_strangers_entry_does_not_stop_the_readers() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    store.append_attempts(&[entry(1)]).await.unwrap();
+    server.query(&["XADD", "nt:{neural}:attempts", "*", "foreign", "field"]).await;
+    store.append_attempts(&[entry(2)]).await.unwrap();
+
+    let read: Vec<_> = store.read_attempts(Position::START, 10).await.unwrap().into_iter().map(|e| e.1).collect();
+
+    assert_eq!(read, [entry(1).event, Vec::new(), entry(2).event]);
+}

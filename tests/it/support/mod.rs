@@ -1,0 +1,4 @@
+//! What the stories share.
+
+pub mod eventually;
+pub mod redis;
