@@ -20,6 +20,7 @@ use crate::config::{Backend, Config, host_name};
 use crate::exit;
 use crate::node::{Node, NodeError};
 use crate::notify::{Notifier, monotonic_now, watchdog_period};
+use crate::state::state_dir::StateDir;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::keys::KeyPrefix;
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -191,6 +192,12 @@ fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Option<PathBuf>), Stor
     let limits = Limits::from(config);
     match config.store.backend {
         Backend::Embedded => {
+            // The file lies in the state directory, which may not exist before the first start.
+            StateDir::open(&config.node.state_dir).map_err(|error| StoreError::Refused {
+                operation: "open the embedded store",
+                remedy: error.to_string(),
+                source: None,
+            })?;
             let store = EmbeddedStore::open(config.store.file(&config.node.state_dir), limits, &node_name(config))?;
             let recovered = store.recovered();
             Ok((Arc::new(store), recovered))

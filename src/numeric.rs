@@ -40,7 +40,7 @@ fn exp_m1(x: f64) -> f64 {
     if x.is_nan() || x == 0.0 {
         return x;
     }
-    if x > 40.0 || x < -40.0 {
+    if x.abs() > 40.0 {
         // Subtracting one no longer changes a digit, or is all that is left.
         return exp(x) - 1.0;
     }

@@ -22,7 +22,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{daemon, exit};
-use failure::Failure;
 
 /// Where the configuration lies when `--config` is not given.
 const DEFAULT_CONFIG: &str = "/etc/nauthilus-neural/nauthilus-neural.toml";
