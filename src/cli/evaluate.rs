@@ -1,7 +1,222 @@
-//! stub
-use super::{Common, failure::Failure};
-#[derive(Debug, Clone, clap::Args)]
-pub struct EvaluateArgs {}
-pub fn run(_: &Common, _: &EvaluateArgs) -> Result<(), Failure> {
+//! `evaluate`: trains on some recorded attempts, measures on others, beside a logistic regression on the same rows.
+//!
+//! The threshold is fixed on the last fifth of the training time; the test records never influence it. True labels are
+//! read to measure, and to train only with `--labels oracle`.
+
+mod measure;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::offline::Player;
+use super::{Common, input, render};
+use crate::config::Config;
+use crate::daemon::chain;
+use crate::detection::event::{AttemptEvent, BootId, Snapshot};
+use crate::detection::features::FeatureSchema;
+use crate::detection::record::{CheckedRecord, TrueLabel};
+use crate::learning::dataset::{self, Prepared};
+use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
+use crate::learning::logistic::Logistic;
+use crate::learning::run::{self, RunOptions};
+use crate::learning::sample::Sample;
+use crate::tasks::trainer::training_options;
+use measure::{Measured, TestRow};
+
+/// Where training labels come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Labels {
+    /// The true labels of the records
+    Oracle,
+    /// The outcome of each attempt, as the daemon learns without feedback
+    Outcome,
+}
+
+/// Arguments of `evaluate`.
+#[derive(Debug, Clone, Args)]
+pub struct EvaluateArgs {
+    /// Files to train on
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    train: Vec<PathBuf>,
+    /// Files to measure on; they should be later than the training files
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    test: Vec<PathBuf>,
+    /// Where training labels come from
+    #[arg(long, value_enum, default_value = "outcome")]
+    labels: Labels,
+    /// Features and model
+    #[arg(long, default_value = "compat-6", value_parser = ["compat-6"])]
+    profile: String,
+    /// Share of legitimate attempts that may be blocked [default: ml.false_positive_budget]
+    #[arg(long, value_name = "X")]
+    false_positive_budget: Option<f64>,
+    /// Passes over the samples [default: training.epochs]
+    #[arg(long)]
+    epochs: Option<u32>,
+}
+
+/// Carries out `evaluate`.
+pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
+    let config = Config::load(common.config_file().as_deref(), std::env::vars())
+        .map_err(|error| Failure::config(error.to_string()))?;
+    let budget = args.false_positive_budget.unwrap_or(config.ml.false_positive_budget);
+    if !(budget > 0.0 && budget < 1.0) {
+        return Err(Failure::usage("--false-positive-budget must lie between 0 and 1"));
+    }
+    let schema = FeatureSchema::compat6();
+    let train = input::checked(&args.train)?;
+    let test = input::checked(&args.test)?;
+    let mut player = Player::new(&config, schema.clone());
+    let samples = train.records.iter().filter_map(|record| sample(record, player.play(record))).collect();
+    let rows: Vec<TestRow> =
+        test.records.iter().map(|record| TestRow::new(record, player.play(record).values)).collect();
+
+    let policy: Box<dyn LabelPolicy> = match args.labels {
+        Labels::Oracle => Box::new(known_labels(&train.records)),
+        Labels::Outcome => Box::new(OutcomeLabels),
+    };
+    let options = RunOptions {
+        samples_max: usize::MAX,
+        training: training_options(&config, args.epochs.unwrap_or(config.training.epochs)),
+        false_positive_budget: budget,
+        profile: args.profile.clone(),
+    };
+    let prepared =
+        dataset::build(samples, Vec::new(), policy.as_ref(), &schema, options.samples_max, options.training.seed)
+            .map_err(|error| Failure::data(format!("cannot train: {error}")))?;
+    let network = fit(&prepared, &schema, &options)?;
+    let measured = measure::measure(&rows, network.thresholds.block, |values| network.probability(values));
+    let baseline = baseline(&prepared, &rows, budget);
+    let mut report = measured.to_json();
+    report["profile"] = json!(args.profile);
+    report["labels"] = json!(args.labels.to_possible_value().map(|value| value.get_name().to_owned()));
+    report["overlay"] = json!({});
+    report["training"] = json!({
+        "samples": prepared.counts.train,
+        "hold_out": prepared.counts.hold_out,
+        "epochs": options.training.epochs,
+        "rejected_lines": train.rejected + test.rejected,
+    });
+    report["baseline"] = baseline.as_ref().map_or(Value::Null, Measured::summary);
+    if common.json {
+        return render::json(&report);
+    }
+    show(&report);
     Ok(())
+}
+
+fn sample(record: &CheckedRecord, snapshot: Snapshot) -> Option<(f64, Sample)> {
+    let event = AttemptEvent {
+        origin: BootId([0; 16]),
+        seq: 0,
+        attempt: record.attempt.clone(),
+        outcome: record.outcome,
+        snapshot: Some(snapshot),
+        decision: None,
+        historical: true,
+    };
+    Sample::from_event(&event, 0.0).map(|sample| (1.0, sample))
+}
+
+fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
+    let labels = records.iter().filter_map(|record| {
+        let label = match record.truth.label? {
+            TrueLabel::Attack => Label::Attack,
+            TrueLabel::Legit => Label::Legit,
+            TrueLabel::Unknown => return None,
+        };
+        Some((record.attempt.request, label))
+    });
+    KnownLabels(labels.collect::<HashMap<_, _>>())
+}
+
+fn fit(
+    prepared: &Prepared,
+    schema: &FeatureSchema,
+    options: &RunOptions,
+) -> Result<crate::learning::artifact::ModelArtifact, Failure> {
+    let bar = ProgressBar::new(u64::from(options.training.epochs));
+    if let Ok(style) = ProgressStyle::with_template("training {bar:40} epoch {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    let fitted = run::fit(prepared, schema, options, &AtomicBool::new(false), &mut |progress| {
+        bar.set_position(u64::from(progress.epoch));
+        bar.set_message(format!("loss {:.4}", progress.loss));
+    });
+    bar.finish_and_clear();
+    fitted.map_err(|error| Failure::data(chain(&error)))
+}
+
+/// The same rows through a logistic regression, its threshold chosen by the same rule.
+fn baseline(prepared: &Prepared, rows: &[TestRow], budget: f64) -> Option<Measured> {
+    /// The network's own weight decay.
+    const L2: f64 = 1e-4;
+    let logistic = Logistic::fit(&prepared.train.training_rows(), L2)
+        .inspect_err(|error| eprintln!("no logistic baseline: {}", chain(error)))
+        .ok()?;
+    let negatives: Vec<f64> = prepared
+        .hold_out
+        .rows
+        .iter()
+        .filter(|row| row.label == Label::Legit)
+        .map(|row| logistic.probability(&row.values))
+        .collect();
+    let threshold = crate::learning::threshold::from_budget(&negatives, budget);
+    Some(measure::measure(rows, threshold, |values| {
+        let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+        logistic.probability(&values)
+    }))
+}
+
+fn show(report: &Value) {
+    let mut table = render::table(&["measure on the test records", "network", "logistic regression"]);
+    let baseline = &report["baseline"];
+    for (key, name) in [
+        ("attempts", "labelled attempts"),
+        ("attacks", "attacks among them"),
+        ("roc_auc", "ROC AUC"),
+        ("pr_auc", "PR AUC"),
+        ("threshold", "threshold"),
+        ("realised_fpr", "false-positive rate at the threshold"),
+        ("recall", "recall at the threshold"),
+        ("brier", "Brier score"),
+        ("ece", "calibration error (ECE)"),
+        ("mean_score_attack", "mean score of attacks"),
+        ("mean_score_legit", "mean score of legitimate attempts"),
+    ] {
+        table.add_row(vec![name.to_owned(), render::text(&report[key]), render::text(&baseline[key])]);
+    }
+    for (fpr, name) in [("0.01", "1 %"), ("0.001", "0.1 %"), ("0.0001", "0.01 %")] {
+        table.add_row(vec![
+            format!("recall at {name} false positives"),
+            render::text(&report["recall_at_fpr"][fpr]),
+            render::text(&baseline["recall_at_fpr"][fpr]),
+        ]);
+    }
+    println!("{table}");
+    let Some(scenarios) = report["scenarios"].as_object().filter(|scenarios| !scenarios.is_empty()) else { return };
+    let mut table = render::table(&["scenario", "label", "attempts", "flagged", "median attempts to detection"]);
+    for (name, scenario) in scenarios {
+        let flagged = if scenario["recall"].is_null() { &scenario["false_positive_rate"] } else { &scenario["recall"] };
+        table.add_row(vec![
+            name.clone(),
+            render::text(&scenario["label"]),
+            render::text(&scenario["attempts"]),
+            render::text(flagged),
+            render::text(&scenario["median_time_to_detect"]),
+        ]);
+    }
+    println!("{table}");
+    let campaigns = &report["campaigns"];
+    println!(
+        "campaigns of 40 attempts and more: {} of {} detected",
+        render::text(&campaigns["detected"]),
+        render::text(&campaigns["total"])
+    );
 }

@@ -1,0 +1,230 @@
+//! What a model is worth on labelled attempts: overall, by scenario, by campaign and by source.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::detection::record::{CheckedRecord, TrueLabel};
+use crate::learning::evaluation::{self, Evaluation, Scored};
+
+/// Smaller campaigns are too short to promise their detection.
+const CAMPAIGN_MIN: usize = 40;
+const FALSE_POSITIVE_RATES: [(&str, f64); 3] = [("0.01", 0.01), ("0.001", 0.001), ("0.0001", 0.0001)];
+
+/// One test attempt with its features and what it really was.
+pub struct TestRow {
+    values: Vec<f32>,
+    label: Option<TrueLabel>,
+    scenario: Option<String>,
+    campaign: Option<String>,
+    source: Option<String>,
+}
+
+impl TestRow {
+    /// From a record and its snapshot.
+    pub fn new(record: &CheckedRecord, values: Vec<f32>) -> Self {
+        let truth = &record.truth;
+        Self {
+            values,
+            label: truth.label,
+            scenario: truth.scenario.clone(),
+            campaign: truth.campaign.clone(),
+            source: truth.source.clone(),
+        }
+    }
+
+    fn is_attack(&self) -> bool {
+        self.label == Some(TrueLabel::Attack)
+    }
+}
+
+/// The measures of one model.
+pub struct Measured {
+    evaluation: Evaluation,
+    recall_at_fpr: Map<String, Value>,
+    scenarios: Map<String, Value>,
+    campaigns: Value,
+    sources: Map<String, Value>,
+}
+
+/// Scores every row and measures those with a label. `threshold`: `None` = the model may only watch.
+pub fn measure(rows: &[TestRow], threshold: Option<f64>, probability: impl Fn(&[f32]) -> f64) -> Measured {
+    let scores: Vec<f64> = rows.iter().map(|row| probability(&row.values)).collect();
+    let labelled: Vec<Scored> = rows
+        .iter()
+        .zip(&scores)
+        .filter(|(row, _)| matches!(row.label, Some(TrueLabel::Attack | TrueLabel::Legit)))
+        .map(|(row, score)| Scored { score: *score, attack: row.is_attack(), weight: 1.0 })
+        .collect();
+    let flagged: Vec<Option<bool>> =
+        scores.iter().map(|score| threshold.map(|threshold| *score > threshold)).collect();
+    let negatives = labelled.iter().filter(|scored| !scored.attack).count();
+    let recall_at_fpr = FALSE_POSITIVE_RATES
+        .into_iter()
+        .map(|(name, rate)| {
+            // A rate that not even one false positive would reach cannot be measured.
+            let measurable = negatives as f64 * rate >= 1.0;
+            let recall = if measurable { evaluation::tpr_at_fpr(&labelled, rate) } else { None };
+            (name.to_owned(), json!(recall))
+        })
+        .collect();
+    Measured {
+        evaluation: evaluation::evaluate(&labelled, threshold),
+        recall_at_fpr,
+        scenarios: scenarios(rows, &flagged),
+        campaigns: campaigns(rows, &flagged),
+        sources: sources(rows, &flagged),
+    }
+}
+
+impl Measured {
+    /// Everything, under the names of `evaluate --json`.
+    pub fn to_json(&self) -> Value {
+        let mut report = self.summary();
+        report["scenarios"] = Value::Object(self.scenarios.clone());
+        report["campaigns"] = self.campaigns.clone();
+        report["sources"] = Value::Object(self.sources.clone());
+        report
+    }
+
+    /// The overall measures.
+    pub fn summary(&self) -> Value {
+        let evaluation = &self.evaluation;
+        json!({
+            "attempts": evaluation.rows,
+            "attacks": evaluation.positives,
+            "roc_auc": evaluation.roc_auc,
+            "pr_auc": evaluation.pr_auc,
+            "threshold": evaluation.threshold,
+            "realised_fpr": evaluation.false_positive_rate,
+            "recall": evaluation.recall,
+            "recall_at_fpr": self.recall_at_fpr,
+            "brier": evaluation.brier,
+            "ece": evaluation.ece,
+            "mean_score_attack": evaluation.mean_score_attack,
+            "mean_score_legit": evaluation.mean_score_legit,
+        })
+    }
+}
+
+/// Attempts by campaign: for each, whether it was flagged, in their order.
+fn by_campaign<'a>(rows: &'a [TestRow], flagged: &[Option<bool>]) -> BTreeMap<&'a str, (Option<&'a str>, Vec<bool>)> {
+    let mut campaigns: BTreeMap<&str, (Option<&str>, Vec<bool>)> = BTreeMap::new();
+    for (row, flagged) in rows.iter().zip(flagged).filter(|(row, _)| row.is_attack()) {
+        if let Some(campaign) = row.campaign.as_deref() {
+            let entry = campaigns.entry(campaign).or_insert_with(|| (row.scenario.as_deref(), Vec::new()));
+            entry.1.push(flagged.unwrap_or(false));
+        }
+    }
+    campaigns
+}
+
+fn first_flag(flags: &[bool]) -> Option<usize> {
+    flags.iter().position(|flag| *flag).map(|index| index + 1)
+}
+
+fn scenarios(rows: &[TestRow], flagged: &[Option<bool>]) -> Map<String, Value> {
+    let mut counts: BTreeMap<&str, (bool, usize, Option<usize>)> = BTreeMap::new();
+    for (row, flagged) in rows.iter().zip(flagged).filter(|(row, _)| row.label.is_some()) {
+        if let Some(scenario) = row.scenario.as_deref() {
+            let (_, attempts, hits) = counts.entry(scenario).or_insert((row.is_attack(), 0, Some(0)));
+            *attempts += 1;
+            *hits = hits.zip(*flagged).map(|(hits, flagged)| hits + usize::from(flagged));
+        }
+    }
+    let mut detections: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (scenario, flags) in by_campaign(rows, flagged).into_values() {
+        if let (Some(scenario), Some(at)) = (scenario, first_flag(&flags)) {
+            detections.entry(scenario).or_default().push(at);
+        }
+    }
+    counts
+        .into_iter()
+        .map(|(name, (attack, attempts, hits))| {
+            let share = hits.map(|hits| hits as f64 / attempts as f64);
+            let mut scenario = json!({
+                "attempts": attempts,
+                "label": if attack { "attack" } else { "legit" },
+                "median_time_to_detect": detections.get_mut(name).and_then(|times| median(times)),
+            });
+            scenario[if attack { "recall" } else { "false_positive_rate" }] = json!(share);
+            (name.to_owned(), scenario)
+        })
+        .collect()
+}
+
+fn campaigns(rows: &[TestRow], flagged: &[Option<bool>]) -> Value {
+    let large: Vec<_> = by_campaign(rows, flagged)
+        .into_iter()
+        .filter(|(_, (_, flags))| flags.len() >= CAMPAIGN_MIN)
+        .map(|(name, (_, flags))| (name, first_flag(&flags).is_some()))
+        .collect();
+    let missed: Vec<_> = large.iter().filter(|(_, detected)| !detected).map(|(name, _)| *name).collect();
+    json!({ "total": large.len(), "detected": large.len() - missed.len(), "missed": missed })
+}
+
+fn sources(rows: &[TestRow], flagged: &[Option<bool>]) -> Map<String, Value> {
+    let mut counts: BTreeMap<&str, (usize, usize, Option<usize>)> = BTreeMap::new();
+    for (row, flagged) in rows.iter().zip(flagged) {
+        if let Some(source) = row.source.as_deref() {
+            let (attempts, attacks, hits) = counts.entry(source).or_insert((0, 0, Some(0)));
+            *attempts += 1;
+            *attacks += usize::from(row.is_attack());
+            *hits = hits.zip(*flagged).map(|(hits, flagged)| hits + usize::from(flagged && row.is_attack()));
+        }
+    }
+    counts
+        .into_iter()
+        .map(|(name, (attempts, attacks, hits))| {
+            let recall = hits.filter(|_| attacks > 0).map(|hits| hits as f64 / attacks as f64);
+            (name.to_owned(), json!({ "attempts": attempts, "attacks": attacks, "recall": recall }))
+        })
+        .collect()
+}
+
+/// The lower median.
+fn median(values: &mut [usize]) -> Option<usize> {
+    values.sort_unstable();
+    values.get(values.len().checked_sub(1)? / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(score: f32, label: TrueLabel, campaign: Option<&str>) -> TestRow {
+        let scenario = if label == TrueLabel::Attack { "burst" } else { "typo" };
+        TestRow {
+            values: vec![score],
+            label: Some(label),
+            scenario: Some(scenario.to_owned()),
+            campaign: campaign.map(str::to_owned),
+            source: None,
+        }
+    }
+
+    #[test]
+    fn a_campaign_is_detected_at_its_first_flagged_attempt() {
+        let mut rows: Vec<_> = (0..50).map(|n| row(n as f32 / 50.0, TrueLabel::Attack, Some("one"))).collect();
+        rows.extend((0..50).map(|_| row(0.1, TrueLabel::Attack, Some("quiet"))));
+        rows.push(row(0.9, TrueLabel::Legit, None));
+
+        let report = measure(&rows, Some(0.5), |values| f64::from(values[0])).to_json();
+
+        assert_eq!(report["scenarios"]["burst"]["median_time_to_detect"], 27);
+        assert_eq!(report["campaigns"], json!({ "total": 2, "detected": 1, "missed": ["quiet"] }));
+        assert_eq!(report["scenarios"]["typo"]["false_positive_rate"], 1.0);
+        assert_eq!(report["recall_at_fpr"]["0.01"], Value::Null);
+    }
+
+    #[test]
+    fn without_a_threshold_nothing_is_flagged_and_rates_are_unknown() {
+        let rows = [row(0.9, TrueLabel::Attack, Some("one")), row(0.1, TrueLabel::Legit, None)];
+
+        let report = measure(&rows, None, |values| f64::from(values[0])).to_json();
+
+        assert_eq!(report["scenarios"]["burst"]["recall"], Value::Null);
+        assert_eq!(report["recall"], Value::Null);
+        assert_eq!(report["roc_auc"], 1.0);
+    }
+}
