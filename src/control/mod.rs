@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod feedback;
+mod history;
 pub mod status;
 
 use std::sync::Arc;
@@ -165,7 +166,7 @@ impl ControlHandle {
         })?;
         let (outcome, reason) = (report.outcome(), report.reason());
         match report {
-            TrainReport::Promoted { model, samples, epochs, evaluation } => {
+            TrainReport::Promoted { model, samples, epochs, evaluation, .. } => {
                 self.followed(Some(model)).await;
                 Ok(json!({
                     "outcome": outcome, "reason": reason, "model": model,
@@ -245,7 +246,7 @@ impl ControlHandle {
 
     async fn history(&self) -> Result<Value, ControlError> {
         let entries = self.store.history(HISTORY_MAX).await?;
-        Ok(entries.iter().filter_map(|entry| serde_json::from_slice::<Value>(entry).ok()).collect())
+        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).map(history::entry).collect())
     }
 
     async fn audit(&self, command: &'static str, caller: &Caller, result: &Result<Value, ControlError>) {

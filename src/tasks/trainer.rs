@@ -56,6 +56,7 @@ pub struct TrainRequest {
 pub enum TrainReport {
     Promoted {
         model: ModelId,
+        reason: String,
         samples: usize,
         epochs: u32,
         evaluation: Box<Evaluation>,
@@ -204,7 +205,7 @@ impl Trainer {
                 let (samples, epochs) = (note.samples, note.epochs);
                 match reply {
                     PublishReply::Published | PublishReply::AlreadyPublished => {
-                        Ok(TrainReport::Promoted { model, samples, epochs, evaluation })
+                        Ok(TrainReport::Promoted { model, reason: note.reason, samples, epochs, evaluation })
                     }
                     refused => {
                         note.reason = refused.reason().into();
@@ -378,8 +379,9 @@ impl TrainReport {
     /// Why, for people.
     pub fn reason(&self) -> String {
         match self {
-            Self::Promoted { model, .. } => format!("generation {}", model.generation),
-            Self::Refused { reason, .. } | Self::NotEnoughData { reason } => reason.clone(),
+            Self::Promoted { reason, .. } | Self::Refused { reason, .. } | Self::NotEnoughData { reason } => {
+                reason.clone()
+            }
             Self::Held { remaining } => {
                 format!("another node is training; its lease lasts {} s at most", remaining.as_secs() + 1)
             }

@@ -56,8 +56,7 @@ pub fn measure(rows: &[TestRow], threshold: Option<f64>, probability: impl Fn(&[
         .filter(|(row, _)| matches!(row.label, Some(TrueLabel::Attack | TrueLabel::Legit)))
         .map(|(row, score)| Scored { score: *score, attack: row.is_attack(), weight: 1.0 })
         .collect();
-    let flagged: Vec<Option<bool>> =
-        scores.iter().map(|score| threshold.map(|threshold| *score > threshold)).collect();
+    let flagged: Vec<Option<bool>> = scores.iter().map(|score| threshold.map(|threshold| *score > threshold)).collect();
     let negatives = labelled.iter().filter(|scored| !scored.attack).count();
     let recall_at_fpr = FALSE_POSITIVE_RATES
         .into_iter()

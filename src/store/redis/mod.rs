@@ -46,6 +46,34 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
+    /// Removes every key under `prefix`: for the demo, which works under a random prefix of its own.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn purge(url: &str, prefix: &str) -> Result<(), StoreError> {
+        const OPERATION: &str = "remove the demo's keys";
+        let purge = async {
+            let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+            let mut cursor = 0;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(format!("{prefix}{{neural}}:*")).arg("COUNT").arg(1000);
+                let (next, keys): (u64, Vec<String>) = scan.query_async(&mut connection).await?;
+                if !keys.is_empty() {
+                    let _: u64 = redis::cmd("UNLINK").arg(keys).query_async(&mut connection).await?;
+                }
+                if next == 0 {
+                    return Ok(());
+                }
+                cursor = next;
+            }
+        };
+        purge.await.map_err(|error: redis::RedisError| StoreError::Unavailable {
+            operation: OPERATION,
+            source: Some(Box::new(error)),
+        })
+    }
+
     /// Makes the store and starts connecting; succeeds while the server is away. Must be called within a tokio runtime.
     ///
     /// # Errors
