@@ -27,12 +27,12 @@ const UNNAMED_CLAIM_TTL: Duration = Duration::from_secs(3);
 /// See the module documentation.
 #[derive(Clone)]
 pub struct CommandListener {
-    pub store: Arc<dyn Store>,
-    pub control: Arc<ControlHandle>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) control: Arc<ControlHandle>,
     /// Shared between restarts of the task.
-    pub commands: Arc<Mutex<mpsc::Receiver<Vec<u8>>>>,
-    pub metrics: Arc<Metrics>,
-    pub status: TaskStatus,
+    pub(crate) commands: Arc<Mutex<mpsc::Receiver<Vec<u8>>>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: TaskStatus,
 }
 
 impl CommandListener {
@@ -60,7 +60,8 @@ impl CommandListener {
             Ok(message) => message,
             Err(error) => {
                 self.metrics.command("unknown", "malformed");
-                warn!("ignored a malformed command: {error}");
+                // Without the error: its sentence may repeat a word of the payload.
+                warn!(bytes = bytes.len(), "ignored a malformed command");
                 self.refuse_unparsed(bytes, &error).await;
                 return;
             }

@@ -76,20 +76,20 @@ impl From<PublishError> for ControlError {
 
 /// What a command needs from the node.
 pub struct ControlHandle {
-    pub config: Arc<ArcSwap<Config>>,
-    pub store: Arc<dyn Store>,
-    pub identity: Arc<Identity>,
-    pub scorer: Arc<Scorer>,
-    pub slot: Arc<ModelSlot>,
-    pub mode: Arc<LearningMode>,
-    pub trainer: Arc<Trainer>,
-    pub publisher: PublisherHandle,
-    pub replication: Arc<Replication>,
-    pub registry_changed: Arc<Notify>,
-    pub swapped: Arc<Notify>,
-    pub feedback_given: Arc<Notify>,
-    pub status: Arc<StatusView>,
-    pub metrics: Arc<Metrics>,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) scorer: Arc<Scorer>,
+    pub(crate) slot: Arc<ModelSlot>,
+    pub(crate) mode: Arc<LearningMode>,
+    pub(crate) trainer: Arc<Trainer>,
+    pub(crate) publisher: PublisherHandle,
+    pub(crate) replication: Arc<Replication>,
+    pub(crate) registry_changed: Arc<Notify>,
+    pub(crate) swapped: Arc<Notify>,
+    pub(crate) feedback_given: Arc<Notify>,
+    pub(crate) status: Arc<StatusView>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl ControlHandle {

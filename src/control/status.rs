@@ -26,27 +26,27 @@ const COUNT_MAX: u64 = 1000;
 
 /// See the module documentation.
 pub struct StatusView {
-    pub config: Arc<ArcSwap<Config>>,
-    pub store: Arc<dyn Store>,
-    pub identity: Arc<Identity>,
-    pub scorer: Arc<Scorer>,
-    pub slot: Arc<ModelSlot>,
-    pub log: Arc<AttemptLog>,
-    pub trainer: Arc<Trainer>,
-    pub metrics: Arc<Metrics>,
-    pub tasks: Statuses,
-    pub fleet: Arc<ArcSwap<Vec<NodeReport>>>,
-    pub restart_required: Arc<ArcSwap<Vec<String>>>,
-    pub notices: Arc<ArcSwap<Vec<String>>>,
-    pub started: Instant,
-    pub last_feedback: ArcSwapOption<FeedbackLevel>,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) scorer: Arc<Scorer>,
+    pub(crate) slot: Arc<ModelSlot>,
+    pub(crate) log: Arc<AttemptLog>,
+    pub(crate) trainer: Arc<Trainer>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tasks: Statuses,
+    pub(crate) fleet: Arc<ArcSwap<Vec<NodeReport>>>,
+    pub(crate) restart_required: Arc<ArcSwap<Vec<String>>>,
+    pub(crate) notices: Arc<ArcSwap<Vec<String>>>,
+    pub(crate) started: Instant,
+    pub(crate) last_feedback: ArcSwapOption<FeedbackLevel>,
 }
 
 /// How far feedback is from the next training.
 #[derive(Debug, Clone)]
 pub struct FeedbackLevel {
-    pub pending: u64,
-    pub watermark: Position,
+    pub(crate) pending: u64,
+    pub(crate) watermark: Position,
 }
 
 impl StatusView {

@@ -18,10 +18,10 @@ pub const COMMANDS_WAITING_MAX: usize = 64;
 /// See the module documentation.
 #[derive(Clone)]
 pub struct Doorbell {
-    pub store: Arc<dyn Store>,
-    pub registry_changed: Arc<Notify>,
-    pub commands: mpsc::Sender<Vec<u8>>,
-    pub metrics: Arc<Metrics>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry_changed: Arc<Notify>,
+    pub(crate) commands: mpsc::Sender<Vec<u8>>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Doorbell {

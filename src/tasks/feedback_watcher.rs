@@ -27,11 +27,11 @@ const LEASE_GRACE: Duration = Duration::from_millis(50);
 /// See the module documentation.
 #[derive(Clone)]
 pub struct FeedbackWatcher {
-    pub config: Arc<ArcSwap<Config>>,
-    pub store: Arc<dyn Store>,
-    pub trainer: Arc<Trainer>,
-    pub feedback_given: Arc<Notify>,
-    pub status: TaskStatus,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) trainer: Arc<Trainer>,
+    pub(crate) feedback_given: Arc<Notify>,
+    pub(crate) status: TaskStatus,
 }
 
 /// What one pass found.

@@ -20,14 +20,14 @@ const PERIOD: Duration = Duration::from_secs(8);
 /// See the module documentation.
 #[derive(Clone)]
 pub struct Heartbeat {
-    pub store: Arc<dyn Store>,
-    pub identity: Arc<Identity>,
-    pub slot: Arc<ModelSlot>,
-    pub swapped: Arc<Notify>,
-    pub fleet: Arc<ArcSwap<Vec<NodeReport>>>,
-    pub status: TaskStatus,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) slot: Arc<ModelSlot>,
+    pub(crate) swapped: Arc<Notify>,
+    pub(crate) fleet: Arc<ArcSwap<Vec<NodeReport>>>,
+    pub(crate) status: TaskStatus,
     /// A second live start under this node's id was reported already.
-    pub twin_reported: bool,
+    pub(crate) twin_reported: bool,
 }
 
 impl Heartbeat {

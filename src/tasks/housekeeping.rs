@@ -22,11 +22,11 @@ const CHECKPOINT: Duration = Duration::from_secs(60);
 /// See the module documentation.
 #[derive(Clone)]
 pub struct Housekeeping {
-    pub config: Arc<ArcSwap<Config>>,
-    pub scorer: Arc<Scorer>,
-    pub replication: Arc<Replication>,
-    pub state_dir: Arc<StateDir>,
-    pub status: TaskStatus,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) scorer: Arc<Scorer>,
+    pub(crate) replication: Arc<Replication>,
+    pub(crate) state_dir: Arc<StateDir>,
+    pub(crate) status: TaskStatus,
 }
 
 impl Housekeeping {

@@ -40,27 +40,27 @@ const PUBLISH_RETRY: Duration = Duration::from_secs(1);
 /// A trained model on its way into the registry.
 #[derive(Debug, Clone)]
 pub struct PublishJob {
-    pub artifact: ModelArtifact,
+    pub(crate) artifact: ModelArtifact,
     /// The registry that the challenger was compared with.
-    pub registry: Registry,
-    pub lease: Lease,
-    pub trigger: TriggerKey,
-    pub watermark: Position,
-    pub by_operator: bool,
-    pub history: HistoryNote,
+    pub(crate) registry: Registry,
+    pub(crate) lease: Lease,
+    pub(crate) trigger: TriggerKey,
+    pub(crate) watermark: Position,
+    pub(crate) by_operator: bool,
+    pub(crate) history: HistoryNote,
 }
 
 /// What the history says about a training (`wire.md`: `GET /v1/models`).
 #[derive(Debug, Clone)]
 pub struct HistoryNote {
-    pub trained_at: Timestamp,
-    pub trigger: String,
-    pub by: String,
-    pub node: String,
-    pub samples: usize,
-    pub epochs: u32,
-    pub evaluation: Option<Evaluation>,
-    pub reason: String,
+    pub(crate) trained_at: Timestamp,
+    pub(crate) trigger: String,
+    pub(crate) by: String,
+    pub(crate) node: String,
+    pub(crate) samples: usize,
+    pub(crate) epochs: u32,
+    pub(crate) evaluation: Option<Evaluation>,
+    pub(crate) reason: String,
 }
 
 impl HistoryNote {
@@ -150,16 +150,16 @@ impl PublisherHandle {
 /// See the module documentation.
 #[derive(Clone)]
 pub struct Publisher {
-    pub store: Arc<dyn Store>,
-    pub jobs: Arc<Jobs>,
-    pub slot: Arc<ModelSlot>,
-    pub identity: Arc<Identity>,
-    pub high_water: Arc<HighWaterFile>,
-    pub state_dir: Arc<StateDir>,
-    pub metrics: Arc<Metrics>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) slot: Arc<ModelSlot>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) high_water: Arc<HighWaterFile>,
+    pub(crate) state_dir: Arc<StateDir>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Rung after a write, so that this node follows it at once like any other.
-    pub registry_changed: Arc<tokio::sync::Notify>,
-    pub status: TaskStatus,
+    pub(crate) registry_changed: Arc<tokio::sync::Notify>,
+    pub(crate) status: TaskStatus,
 }
 
 impl Publisher {

@@ -128,10 +128,10 @@ impl Replication {
 /// Appends this node's events.
 #[derive(Clone)]
 pub struct Appender {
-    pub store: Arc<dyn Store>,
-    pub log: Arc<AttemptLog>,
-    pub metrics: Arc<Metrics>,
-    pub status: TaskStatus,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<AttemptLog>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: TaskStatus,
 }
 
 impl Appender {

@@ -35,10 +35,10 @@ const RETRY: Duration = Duration::from_secs(10);
 /// See the module documentation.
 #[derive(Clone)]
 pub struct ScheduledTrainer {
-    pub config: Arc<ArcSwap<Config>>,
-    pub store: Arc<dyn Store>,
-    pub trainer: Arc<Trainer>,
-    pub status: TaskStatus,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) trainer: Arc<Trainer>,
+    pub(crate) status: TaskStatus,
 }
 
 impl ScheduledTrainer {

@@ -27,18 +27,18 @@ const POLL: Duration = Duration::from_secs(15);
 /// See the module documentation.
 #[derive(Clone)]
 pub struct Subscriber {
-    pub store: Arc<dyn Store>,
-    pub slot: Arc<ModelSlot>,
-    pub mode: Arc<LearningMode>,
-    pub state_dir: Arc<StateDir>,
-    pub high_water: Arc<HighWaterFile>,
-    pub fingerprint: u64,
-    pub metrics: Arc<Metrics>,
-    pub registry_changed: Arc<Notify>,
-    pub swapped: Arc<Notify>,
-    pub status: TaskStatus,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) slot: Arc<ModelSlot>,
+    pub(crate) mode: Arc<LearningMode>,
+    pub(crate) state_dir: Arc<StateDir>,
+    pub(crate) high_water: Arc<HighWaterFile>,
+    pub(crate) fingerprint: u64,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) registry_changed: Arc<Notify>,
+    pub(crate) swapped: Arc<Notify>,
+    pub(crate) status: TaskStatus,
     /// The artifact that was refused last, so that the same one is reported once.
-    pub refused: Option<[u8; 32]>,
+    pub(crate) refused: Option<[u8; 32]>,
 }
 
 /// What one pass did.

@@ -41,14 +41,14 @@ const FEEDBACK_PAGE: usize = 1000;
 /// What to train for, and with how much.
 #[derive(Debug, Clone)]
 pub struct TrainRequest {
-    pub trigger: TriggerKey,
+    pub(crate) trigger: TriggerKey,
     /// Most training rows (feedback comes on top).
-    pub samples: usize,
-    pub epochs: u32,
+    pub(crate) samples: usize,
+    pub(crate) epochs: u32,
     /// An operator asked: allowed on a pinned registry, and unpins it.
-    pub by_operator: bool,
+    pub(crate) by_operator: bool,
     /// Who asked, for history and audit.
-    pub by: String,
+    pub(crate) by: String,
 }
 
 /// How a training ended.
@@ -98,26 +98,26 @@ pub enum TrainError {
 /// The last training of this node, for `status`.
 #[derive(Debug, Clone, Serialize)]
 pub struct LastTraining {
-    pub at: String,
-    pub trigger: String,
-    pub outcome: String,
-    pub reason: String,
+    pub(crate) at: String,
+    pub(crate) trigger: String,
+    pub(crate) outcome: String,
+    pub(crate) reason: String,
 }
 
 /// See the module documentation.
 pub struct Trainer {
-    pub config: Arc<ArcSwap<Config>>,
-    pub store: Arc<dyn Store>,
-    pub slot: Arc<ModelSlot>,
-    pub schema: FeatureSchema,
-    pub identity: Arc<Identity>,
-    pub high_water: Arc<HighWaterFile>,
-    pub publisher: PublisherHandle,
-    pub metrics: Arc<Metrics>,
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) slot: Arc<ModelSlot>,
+    pub(crate) schema: FeatureSchema,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) high_water: Arc<HighWaterFile>,
+    pub(crate) publisher: PublisherHandle,
+    pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the node stops.
-    pub stop: CancellationToken,
-    pub busy: tokio::sync::Mutex<()>,
-    pub last: ArcSwapOption<LastTraining>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) busy: tokio::sync::Mutex<()>,
+    pub(crate) last: ArcSwapOption<LastTraining>,
 }
 
 /// Everything a fit needs, read under the lease.

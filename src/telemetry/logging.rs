@@ -96,7 +96,9 @@ where
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LoggingError> {
-    EnvFilter::builder().parse(level).map_err(|source| LoggingError::Level { level: level.to_owned(), source })
+    // The ticker's own chatter says nothing to an operator; a directive of the operator's for it comes later and wins.
+    let quiet = format!("tokio_cron_scheduler=warn,{level}");
+    EnvFilter::builder().parse(quiet).map_err(|source| LoggingError::Level { level: level.to_owned(), source })
 }
 
 /// Whether standard error is the stream `device:inode` that systemd connected to the journal. A variable that was merely

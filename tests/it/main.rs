@@ -1,5 +1,7 @@
 //! Integration tests: one binary, one module per story.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on should say where.
+
 mod store_contract;
 mod store_differential;
 mod support;
