@@ -47,7 +47,11 @@ impl CommandListener {
         loop {
             let bytes = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                bytes = commands.recv() => bytes.ok_or("the doorbell is gone")?,
+                bytes = commands.recv() => bytes,
+            };
+            let Some(bytes) = bytes else {
+                // At the end of the node the doorbell may be gone first.
+                return if stop.is_cancelled() { Ok(()) } else { Err("the doorbell is gone".into()) };
             };
             // A training may take minutes; a status asked for meanwhile must not wait behind it.
             let worker = Arc::clone(&listener);

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use tracing::{error, info, warn};
@@ -30,6 +31,8 @@ const CHECKPOINT_MAX: u64 = 512 * 1024 * 1024;
 pub struct StateDir {
     root: PathBuf,
     failing: AtomicBool,
+    /// Two tasks may save the same file at once; their temporary files have the same name.
+    writing: Mutex<()>,
 }
 
 /// Why a file of the state directory could not be used.
@@ -51,7 +54,7 @@ impl StateDir {
         use std::os::unix::fs::DirBuilderExt;
         let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         created.map_err(|source| StateError { action: "create the directory", path: root.to_owned(), source })?;
-        Ok(Self { root: root.to_owned(), failing: AtomicBool::new(false) })
+        Ok(Self { root: root.to_owned(), failing: AtomicBool::new(false), writing: Mutex::new(()) })
     }
 
     /// The path of a file in the directory.
@@ -77,6 +80,7 @@ impl StateDir {
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let path = self.path(name);
         let temporary = self.path(&format!(".{name}.new"));
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(content)?;
@@ -212,6 +216,26 @@ mod tests {
         assert_eq!(state.load_checkpoint(), None);
         assert!(state.path("checkpoint.bin.bad").exists());
         assert!(!state.path(CHECKPOINT_FILE).exists());
+    }
+
+    #[test]
+    fn two_tasks_may_save_the_same_file_at_once() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::open(root.path()).expect("writable");
+
+        let written: Vec<bool> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8u8)
+                .map(|number| {
+                    let state = &state;
+                    scope.spawn(move || (0..20).all(|_| state.write("model.bin", &[number; 1000]).is_ok()))
+                })
+                .collect();
+            writers.into_iter().map(|writer| writer.join().expect("no panic")).collect()
+        });
+
+        assert!(written.into_iter().all(|written| written));
+        let content = state.read("model.bin", 2000).expect("written");
+        assert!(content.len() == 1000 && content.iter().all(|byte| *byte == content[0]), "torn");
     }
 
     #[test]
