@@ -163,6 +163,10 @@ fn reload(node: &Node, config_file: Option<&Path>, log: &LogHandle, notifier: &N
     say(monotonic_now().and_then(|now| notifier.reloading(now)));
     let reloaded = Config::load(config_file, std::env::vars()).map_err(|error| error.to_string()).and_then(|config| {
         let level = config.log.level.clone();
+        let later = node.app.config.load().next_training_only(&config);
+        if !later.is_empty() {
+            info!("these keys wait for the next training: {}", later.join(", "));
+        }
         let restart = node.reload(config).map_err(|error: NodeError| error.to_string())?;
         log.set_level(&level).map_err(|error| error.to_string())?;
         Ok(restart)

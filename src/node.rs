@@ -28,7 +28,7 @@ use crate::serving::scorer::{Scorer, ScorerParts};
 use crate::serving::slot::{ModelSlot, ServedModel};
 use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
-use crate::state::secrets::{self, PseudonymKey};
+use crate::state::secrets;
 use crate::state::state_dir::{StateDir, StateError};
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
@@ -36,6 +36,7 @@ use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
 use crate::tasks::feedback_watcher::FeedbackWatcher;
 use crate::tasks::heartbeat::Heartbeat;
 use crate::tasks::housekeeping::Housekeeping;
+use crate::tasks::pseudonyms::Pseudonyms;
 use crate::tasks::publisher::{self, Publisher};
 use crate::tasks::replication::{Appender, Replication};
 use crate::tasks::scheduled_trainer::ScheduledTrainer;
@@ -45,6 +46,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long the start waits for the fleet's pseudonym key before it goes on without the store.
 const KEY_LIMIT: Duration = Duration::from_secs(2);
+const KEY_RETRY: Duration = Duration::from_millis(100);
 
 /// A running node.
 pub struct Node {
@@ -192,7 +194,9 @@ impl Node {
             ready: Arc::new(AtomicBool::new(true)),
         };
 
-        agree_on_pseudonyms(key, &store, &scorer, &state_dir, &stop).await;
+        let pseudonyms = Pseudonyms::new(store.clone(), scorer.clone(), state_dir.clone(), key);
+        // Best at once; where the store is away the heartbeat asks again.
+        let _ = tokio::time::timeout(KEY_LIMIT, agreed(&pseudonyms)).await;
 
         let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
         let statuses = supervisor.statuses();
@@ -285,6 +289,7 @@ impl Node {
             Heartbeat {
                 store,
                 identity: identity.clone(),
+                pseudonyms: Arc::new(pseudonyms),
                 slot,
                 swapped,
                 fleet,
@@ -320,7 +325,7 @@ impl Node {
         self.app.log.set_queue_max(new.attempts.queue_max);
         self.app.config.store(Arc::new(new));
         self.app.auth.store(Arc::new(auth));
-        self.app.scorer.reload_site();
+        self.app.scorer.reload();
         let restart: Vec<String> = restart.into_iter().map(str::to_owned).collect();
         self.restart_required.store(Arc::new(restart.clone()));
         Ok(restart)
@@ -369,40 +374,9 @@ fn load_checkpoint(state_dir: &StateDir, scorer: &Scorer) -> Position {
     }
 }
 
-/// Makes all nodes use one pseudonym key, unless the operator fixed it by file. The first node's key wins.
-///
-/// A node that starts while the store is away goes on with its own key and changes over as soon as it can ask.
-async fn agree_on_pseudonyms(
-    key: PseudonymKey,
-    store: &Arc<dyn Store>,
-    scorer: &Arc<Scorer>,
-    state_dir: &Arc<StateDir>,
-    stop: &CancellationToken,
-) {
-    if key.fixed {
-        return;
+/// Returns once the store has answered which key the fleet uses.
+async fn agreed(pseudonyms: &Pseudonyms) {
+    while pseudonyms.reconcile_once().await.is_err() {
+        tokio::time::sleep(KEY_RETRY).await;
     }
-    let (store, scorer, state_dir, stop) = (store.clone(), scorer.clone(), state_dir.clone(), stop.clone());
-    let agree = async move {
-        loop {
-            match store.shared_key(key.key).await {
-                Ok(shared) => {
-                    if shared != key.key {
-                        scorer.set_pseudonymizer(Pseudonymizer::new(shared));
-                        if let Err(error) = secrets::keep_pseudonym_key(&state_dir, &shared) {
-                            warn!("cannot keep the fleet's pseudonym key: {error}");
-                        }
-                        info!("took over the pseudonym key of the fleet");
-                    }
-                    return;
-                }
-                Err(_) => tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                },
-            }
-        }
-    };
-    let mut agreeing = tokio::spawn(agree);
-    let _ = tokio::time::timeout(KEY_LIMIT, &mut agreeing).await;
 }

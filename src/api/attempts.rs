@@ -50,6 +50,12 @@ pub struct RejectedLine {
 /// # Errors
 /// 413 for too many bytes or lines; 400 for a body that is not UTF-8; 503 when neither store nor queue takes more.
 pub async fn attempts(State(app): State<App>, _: Scores, Body(bytes): Body) -> Result<Response, Problem> {
+    // The router's own limit is fixed at the start; this one follows the configuration.
+    let body_max = app.config.load().http.body_max;
+    if bytes.len() > body_max {
+        let detail = format!("the body has {} bytes, this node takes {body_max} (http.body_max)", bytes.len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
     let text = std::str::from_utf8(&bytes).map_err(|_| Problem::field("body", "is not UTF-8"))?;
     let lines: Vec<(usize, String)> = text
         .lines()
@@ -62,7 +68,9 @@ pub async fn attempts(State(app): State<App>, _: Scores, Body(bytes): Body) -> R
     }
     let mut ingested = Ingested { accepted: 0, rejected: Vec::new(), queued: false };
     let mut last_seq = 0;
-    for chunk in lines.chunks(CHUNK) {
+    // A chunk that the queue could never hold would wait for ever.
+    let chunk = CHUNK.min(app.config.load().attempts.queue_max.max(1));
+    for chunk in lines.chunks(chunk) {
         if !room_for(&app, chunk.len()).await {
             let detail = format!(
                 "took {} lines, then the queue was full while the store is away; send the rest later",
@@ -104,7 +112,6 @@ fn take(app: &App, lines: &[(usize, String)]) -> Taken {
             }
         }
     }
-    app.metrics.attempts_ingested(taken.accepted as u64);
     taken
 }
 

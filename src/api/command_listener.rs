@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::control::command::Message;
+use crate::control::command::{self, Message};
 use crate::control::{Caller, ControlError, ControlHandle};
 use crate::detection::attempt::RequestKey;
 use crate::store::{Claim, Store};
@@ -117,20 +117,10 @@ impl CommandListener {
     }
 
     async fn answer(&self, message: &Message, command: &str, result: Result<Value, ControlError>) {
-        let ok = result.is_ok();
-        let mut answer = json!({
-            "id": message.id,
-            "command": command,
-            "ok": ok,
-            "node": self.control.identity.name,
-        });
-        match result {
-            Ok(result) => answer["result"] = result,
-            Err(error) => answer["error"] = Value::String(error.to_string()),
-        }
-        if !ok {
+        if result.is_err() {
             info!(command, "the {command} command was refused");
         }
+        let answer = command::answer(message.id.as_deref(), command, &self.control.identity.name, result);
         self.send(message.id.as_deref(), &answer, message.reply_to.as_deref()).await;
     }
 

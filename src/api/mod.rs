@@ -23,7 +23,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::control::ControlHandle;
 use crate::serving::attempt_log::AttemptLog;
 use crate::serving::scorer::Scorer;
@@ -49,8 +49,8 @@ pub struct App {
 
 /// All routes.
 pub fn router(app: App) -> Router {
-    let bulk_max = app.config.load().http.body_max;
-    let bulk = Router::new().route("/v1/attempts", post(attempts::attempts)).layer(DefaultBodyLimit::max(bulk_max));
+    let bulk = DefaultBodyLimit::max(HttpConfig::BODY_MAX);
+    let bulk = Router::new().route("/v1/attempts", post(attempts::attempts)).layer(bulk);
     Router::new()
         .route("/v1/score", post(scoring::score))
         .route("/v1/outcome", post(scoring::outcome))

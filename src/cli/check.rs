@@ -1,15 +1,24 @@
 //! `check`: reads the configuration as the daemon would, and shows when each schedule fires next.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::failure::Failure;
 use super::{Common, render};
 use crate::clock;
 use crate::config::Config;
+use crate::config::secrets::Secrets;
 
 pub fn run(common: &Common) -> Result<(), Failure> {
     let file = common.config_file();
     let config = Config::load(file.as_deref(), std::env::vars()).map_err(|error| Failure::config(error.to_string()))?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    Secrets::read(&config, credentials.as_deref())
+        .map_err(|problems| Failure::config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    for warning in config.warnings() {
+        eprintln!("warning: {warning}");
+    }
     let now = clock::now();
     let schedules = config.training.schedules().map_err(|error| Failure::config(error.to_string()))?;
     let schedules: Vec<_> = schedules
@@ -23,10 +32,10 @@ pub fn run(common: &Common) -> Result<(), Failure> {
     if common.json {
         return render::json(&json!({ "ok": true, "config": source, "schedules": schedules }));
     }
-    println!("{source}: ok");
+    out!("{source}: ok");
     for schedule in schedules {
         let next: Vec<_> = schedule["next"].as_array().into_iter().flatten().filter_map(|next| next.as_str()).collect();
-        println!("training schedule {}: next at {}", schedule["schedule"].as_str().unwrap_or(""), next.join(", "));
+        out!("training schedule {}: next at {}", schedule["schedule"].as_str().unwrap_or(""), next.join(", "));
     }
     Ok(())
 }

@@ -199,7 +199,7 @@ fn show(report: &Value) {
             render::text(&baseline["recall_at_fpr"][fpr]),
         ]);
     }
-    println!("{table}");
+    out!("{table}");
     let Some(scenarios) = report["scenarios"].as_object().filter(|scenarios| !scenarios.is_empty()) else { return };
     let mut table = render::table(&["scenario", "label", "attempts", "flagged", "median attempts to detection"]);
     for (name, scenario) in scenarios {
@@ -212,9 +212,9 @@ fn show(report: &Value) {
             render::text(&scenario["median_time_to_detect"]),
         ]);
     }
-    println!("{table}");
+    out!("{table}");
     let campaigns = &report["campaigns"];
-    println!(
+    out!(
         "campaigns of 40 attempts and more: {} of {} detected",
         render::text(&campaigns["detected"]),
         render::text(&campaigns["total"])

@@ -67,6 +67,6 @@ pub fn run(common: &Common, args: &GenerateArgs) -> Result<(), Failure> {
     if common.json {
         return render::json(&json!({ "file": out, "attempts": records.len(), "attacks": attacks, "seed": args.seed }));
     }
-    println!("{}: {} attempts, {attacks} of them attacks", out.display(), records.len());
+    out!("{}: {} attempts, {attacks} of them attacks", out.display(), records.len());
     Ok(())
 }

@@ -42,11 +42,14 @@ pub fn raw(files: &[PathBuf], mut take: impl FnMut(AttemptRecord) -> Result<(), 
     Ok(rejected)
 }
 
+/// The pseudonyms of an offline run: nothing is compared with what a daemon stores, so no secret is needed.
+pub fn pseudonymizer() -> Pseudonymizer {
+    Pseudonymizer::new([0; 32])
+}
+
 /// All usable records of some files, checked and sorted. Lines that cannot be used are counted, the first few named.
-///
-/// Names are pseudonymised with a key of this run alone: nothing is compared with what a daemon stores.
 pub fn checked(files: &[PathBuf]) -> Result<Input, Failure> {
-    let pseudonymizer = Pseudonymizer::new([0; 32]);
+    let pseudonymizer = pseudonymizer();
     let now = clock::now();
     let mut records = Vec::new();
     let mut unusable = 0;

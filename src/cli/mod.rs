@@ -3,6 +3,11 @@
 //! Commands that steer a daemon speak HTTP to it ([`steer`]); the others work offline, one file each. Human text by
 //! default, one JSON value with `--json`; exit codes are sysexits.
 
+/// Prints one line on stdout, like `println!`, but ends quietly when nobody reads it.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::cli::render::line(format_args!($($text)*)) };
+}
+
 mod check;
 mod client;
 mod demo;
@@ -113,7 +118,7 @@ enum Switch {
 }
 
 #[derive(Debug, Clone, Args)]
-#[group(id = "verdict", required = true, multiple = false, args = ["brute_force", "legitimate"])]
+#[command(group(clap::ArgGroup::new("verdict").required(true).args(["brute_force", "legitimate"])))]
 struct FeedbackArgs {
     /// The attempt was an attack
     #[arg(long)]

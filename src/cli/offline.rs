@@ -1,5 +1,6 @@
 //! Plays recorded attempts through the detector without a daemon: an event clock of its own, nothing live is touched.
 
+use super::input;
 use crate::config::Config;
 use crate::detection::activity::{Activity, ActivityLimits, DAY_MS};
 use crate::detection::attempt::{Outcome, Timestamp};
@@ -24,7 +25,7 @@ impl Player {
     pub fn new(config: &Config, schema: FeatureSchema) -> Self {
         Self {
             schema,
-            site: Site::new(config),
+            site: Site::new(config, &input::pseudonymizer()),
             activity: Activity::new(ActivityLimits::default()),
             pruned: Timestamp::from_millis(i64::MIN),
         }

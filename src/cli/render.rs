@@ -1,5 +1,6 @@
 //! Turns answers into text for people: tables, short hashes, percentages.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -7,14 +8,22 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
 use super::failure::Failure;
+use crate::exit;
 
 /// Prints one JSON value on stdout.
 pub fn json(value: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::data(error.to_string()))?;
+    out!("{text}");
+    Ok(())
+}
+
+/// Prints one line on stdout. A reader that has gone (`… | head`) ends the program quietly, as it ends other tools.
+pub fn line(text: fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)
-        .map_err(io::Error::from)
-        .and_then(|()| out.write_all(b"\n"))
-        .map_err(|error| Failure::output(format!("cannot write to stdout: {error}")))
+    if let Err(error) = out.write_fmt(text).and_then(|()| out.write_all(b"\n")) {
+        let code = if error.kind() == io::ErrorKind::BrokenPipe { 0 } else { exit::CANNOT_CREATE };
+        std::process::exit(i32::from(code));
+    }
 }
 
 /// A table with this heading.
@@ -53,7 +62,7 @@ pub fn short_model(model: &Value) -> String {
 
 /// One line about a model.
 pub fn model(name: &str, model: &Value) {
-    println!("{name}: {}", short_model(model));
+    out!("{name}: {}", short_model(model));
 }
 
 /// The measures of a training.
@@ -77,22 +86,22 @@ pub fn evaluation(evaluation: &Value) -> Result<(), Failure> {
     ] {
         table.add_row(vec![name.to_owned(), text(&evaluation[key])]);
     }
-    println!("{table}");
+    out!("{table}");
     Ok(())
 }
 
 /// `status`.
 pub fn status(status: &Value) -> Result<(), Failure> {
     let node = &status["node"];
-    println!("{} · version {} · up {} s", text(&node["name"]), text(&node["version"]), text(&node["uptime_s"]));
+    out!("{} · version {} · up {} s", text(&node["name"]), text(&node["version"]), text(&node["uptime_s"]));
     model("model", &status["model"]);
     let on = status["learning_mode"].as_bool().unwrap_or(true);
-    println!("learning mode: {}", if on { "on" } else { "off" });
+    out!("learning mode: {}", if on { "on" } else { "off" });
     let feedback = &status["feedback"];
-    println!("feedback: {} new, {} start a training", text(&feedback["pending"]), text(&feedback["needed"]));
+    out!("feedback: {} new, {} start a training", text(&feedback["pending"]), text(&feedback["needed"]));
     let store = &status["store"];
     let connected = if store["connected"].as_bool().unwrap_or(false) { "connected" } else { "AWAY" };
-    println!(
+    out!(
         "store: {} {connected}, {} attempts queued, {} dropped",
         text(&store["backend"]),
         text(&store["queued"]),
@@ -100,7 +109,7 @@ pub fn status(status: &Value) -> Result<(), Failure> {
     );
     let last = &status["training"]["last"];
     if !last.is_null() {
-        println!(
+        out!(
             "last training: {} by {}: {} {}",
             text(&last["at"]),
             text(&last["trigger"]),
@@ -108,23 +117,23 @@ pub fn status(status: &Value) -> Result<(), Failure> {
             text(&last["reason"])
         );
     }
-    println!("next scheduled training: {}", text(&status["training"]["next"]));
+    out!("next scheduled training: {}", text(&status["training"]["next"]));
     for key in ["restart_required", "notices"] {
         for notice in status[key].as_array().into_iter().flatten() {
-            println!("{}: {}", key.replace('_', " "), text(notice));
+            out!("{}: {}", key.replace('_', " "), text(notice));
         }
     }
     let mut fleet = table(&["node", "model", "seen"]);
     for node in status["fleet"].as_array().into_iter().flatten() {
         fleet.add_row(vec![text(&node["name"]), short_model(&node["model"]), text(&node["seen_at"])]);
     }
-    println!("{fleet}");
+    out!("{fleet}");
     let mut tasks = table(&["task", "state", "last", ""]);
     for task in status["tasks"].as_array().into_iter().flatten() {
         let last = &task["last"];
         tasks.add_row(vec![text(&task["name"]), text(&task["state"]), text(&last["outcome"]), text(&last["reason"])]);
     }
-    println!("{tasks}");
+    out!("{tasks}");
     Ok(())
 }
 
@@ -142,6 +151,6 @@ pub fn history(history: &Value) -> Result<(), Failure> {
             text(&entry["reason"]),
         ]);
     }
-    println!("{table}");
+    out!("{table}");
     Ok(())
 }

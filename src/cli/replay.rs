@@ -76,7 +76,7 @@ fn feed(common: &Common, files: &[PathBuf]) -> Result<(), Failure> {
         return render::json(&json!({ "accepted": fed.accepted, "rejected": rejected, "queued": fed.queued }));
     }
     let queued = if fed.queued { "; the store is away, the daemon has queued some" } else { "" };
-    println!("{} attempts accepted, {rejected} rejected{queued}", fed.accepted);
+    out!("{} attempts accepted, {rejected} rejected{queued}", fed.accepted);
     Ok(())
 }
 
@@ -126,9 +126,9 @@ fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> 
         let attempts = input.records.len();
         return render::json(&json!({ "attempts": attempts, "rejected": input.rejected, "verdicts": verdicts }));
     }
-    println!("{} attempts scored into {}", input.records.len(), out.display());
+    out!("{} attempts scored into {}", input.records.len(), out.display());
     for (verdict, count) in verdicts {
-        println!("{verdict:>8}: {count}");
+        out!("{verdict:>8}: {count}");
     }
     Ok(())
 }

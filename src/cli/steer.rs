@@ -30,7 +30,7 @@ pub fn train(common: &Common, samples: Option<usize>, epochs: Option<u32>) -> Do
     if common.json {
         return render::json(&answer);
     }
-    println!("{}: {}", render::text(&answer["outcome"]), render::text(&answer["reason"]));
+    out!("{}: {}", render::text(&answer["outcome"]), render::text(&answer["reason"]));
     render::model("model", &answer["model"]);
     render::evaluation(&answer["evaluation"])
 }
@@ -83,6 +83,6 @@ fn said(common: &Common, answer: &Value, sentence: &str) -> Done {
     if common.json {
         return render::json(answer);
     }
-    println!("{sentence}");
+    out!("{sentence}");
     Ok(())
 }

@@ -38,6 +38,8 @@ impl fmt::Display for Problem {
 
 /// Longest name, prefix or account: longer than any in earnest, short enough for a table and a key.
 const TEXT_MAX: usize = 128;
+/// Longest key prefix: it is repeated in every key, and a deployment's name is short.
+pub const PREFIX_MAX: usize = 64;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -145,11 +147,11 @@ impl Config {
         let prefix = self.redis.prefix.as_str();
         // No braces: the hash tag that holds all keys together is ours. No globs: ACL rules are written with the prefix.
         let plain = |c: char| c.is_ascii_graphic() && !"{}*?[]\\\"'".contains(c);
-        if prefix.is_empty() || prefix.len() > TEXT_MAX || !prefix.chars().all(plain) {
+        if prefix.is_empty() || prefix.len() > PREFIX_MAX || !prefix.chars().all(plain) {
             found.add(
                 "redis.prefix",
                 "it is empty, too long, or has spaces, braces, quotes or glob characters",
-                "use up to 128 letters, digits and \":._-\", like \"nt:\"",
+                "use up to 64 letters, digits and \":._-\", like \"nt:\"",
             );
         }
         if let Some(name) = &self.redis.username {

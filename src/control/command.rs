@@ -6,6 +6,7 @@
 use std::fmt::Display;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::ControlError;
 use crate::detection::attempt::Timestamp;
@@ -95,7 +96,7 @@ impl Command {
                 word("id", feedback.id.as_deref())?;
             }
             Self::Rollback { generation: Some(0) } => {
-                return Err(invalid("generation", "generations count from 1"));
+                return Err(invalid("generation", "must be at least 1"));
             }
             _ => {}
         }
@@ -150,6 +151,16 @@ impl Message {
         let command = command(&fields)?.check()?;
         Ok(Self { command, id: fields.id, reply_to: fields.reply_to, issued_by: fields.issued_by, expires_at })
     }
+}
+
+/// The result of a command as it is recorded and sent (`wire.md`: the command channel).
+pub fn answer(id: Option<&str>, command: &str, node: &str, result: Result<Value, ControlError>) -> Value {
+    let mut answer = json!({ "id": id, "command": command, "ok": result.is_ok(), "node": node });
+    match result {
+        Ok(result) => answer["result"] = result,
+        Err(error) => answer["error"] = Value::String(error.to_string()),
+    }
+    answer
 }
 
 fn command(fields: &Fields) -> Result<Command, ControlError> {

@@ -74,8 +74,9 @@ impl ControlHandle {
             FeedbackAppended::Known(_) => self.metrics.feedback("known"),
             FeedbackAppended::Full => {
                 self.metrics.feedback("full");
-                let full = "the feedback store is full; the oldest entries leave it after 90 days";
-                return Err(ControlError::Unavailable(full.into()));
+                let age = humantime::format_duration(self.config.load().limits.feedback_age);
+                let full = format!("the feedback store is full; the oldest entries leave it after {age}");
+                return Err(ControlError::Unavailable(full));
             }
         }
         self.feedback_given.notify_one();
@@ -94,9 +95,10 @@ impl ControlHandle {
         self.replication.catch_up(CATCH_UP_LIMIT).await;
         self.scorer.remembered(request).ok_or_else(|| {
             self.metrics.feedback("unknown_request");
-            let kept = self.config.load().attempts.snapshots_max;
+            let config = self.config.load();
+            let (kept, age) = (config.attempts.snapshots_max, humantime::format_duration(config.limits.attempts_age));
             ControlError::NotFound(format!(
-                "this request is unknown or expired: a node keeps the last {kept} requests, for 24 h after a restart"
+                "this request is unknown or expired: a node keeps the last {kept} requests of {age}"
             ))
         })
     }

@@ -149,10 +149,17 @@ impl ControlHandle {
             return Err(ControlError::Conflict("a training is running already on this node".into()));
         }
         let control = Arc::clone(self);
+        let id_of_result = id.clone();
         tokio::spawn(async move {
             let report = control.trainer.run_once(request).await;
-            if let Err(error) = control.trained(report).await {
+            let result = control.trained(report).await;
+            if let Err(error) = &result {
                 warn!("the requested training did not run: {error}");
+            }
+            let document = command::answer(Some(&id_of_result), "train", &control.identity.name, result);
+            let document = document.to_string().into_bytes();
+            if let Err(error) = control.store.finish_command(&id_of_result, &document, None).await {
+                warn!("cannot record the result of a training: {error}");
             }
         });
         Ok(json!({ "id": id }))

@@ -148,6 +148,13 @@ impl Tracker {
         }
     }
 
+    /// Changes the caps; what is over them leaves with the next insertions.
+    pub fn set_limits(&mut self, limits: TrackerLimits) {
+        self.limits = limits;
+        self.live.set_limits(limits.activity);
+        self.history.set_limits(limits.activity);
+    }
+
     /// The live counters.
     pub fn activity(&self) -> &Activity {
         &self.live

@@ -57,9 +57,9 @@ impl AttemptLog {
         self.queue_max.store(queue_max, Ordering::Relaxed);
     }
 
-    /// Stamps `event` with origin and number and queues it. `None` when the queue is full: the event was dropped and
+    /// Stamps `event` with origin and number and queues it, with a sample if it `teaches`. `None` when the queue is full: the event was dropped and
     /// counted, and took no number.
-    pub fn push(&self, mut event: AttemptEvent, ingested: Timestamp) -> Option<u64> {
+    pub fn push(&self, mut event: AttemptEvent, ingested: Timestamp, teaches: bool) -> Option<u64> {
         let mut queue = self.lock();
         if queue.waiting.len() >= self.queue_max.load(Ordering::Relaxed) {
             self.counters.attempts_dropped(1);
@@ -69,7 +69,7 @@ impl AttemptLog {
         queue.next_seq += 1;
         event.origin = self.boot;
         event.seq = seq;
-        queue.waiting.push_back((seq, entry(&event, ingested)));
+        queue.waiting.push_back((seq, entry(&event, ingested, teaches)));
         self.counters.set_queued(queue.waiting.len());
         drop(queue);
         self.wake.notify_one();
@@ -122,9 +122,9 @@ impl AttemptLog {
 }
 
 /// The stored form of an event, with its sample when it can teach something.
-fn entry(event: &AttemptEvent, ingested: Timestamp) -> AttemptEntry {
+fn entry(event: &AttemptEvent, ingested: Timestamp, teaches: bool) -> AttemptEntry {
     let day = ingested.millis() as f64 / MILLIS_PER_DAY;
-    let sample = Sample::from_event(event, day).map(|sample| SampleEntry {
+    let sample = Sample::from_event(event, day).filter(|_| teaches).map(|sample| SampleEntry {
         class: if sample.is_success() { SampleClass::Success } else { SampleClass::Failure },
         key: reservoir_key(sample.request, day),
         bytes: sample.encode(),

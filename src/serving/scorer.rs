@@ -110,7 +110,7 @@ impl Scorer {
     /// A scorer with empty counters.
     pub fn new(parts: ScorerParts) -> Self {
         let config = parts.config.load();
-        let site = Site::new(&config);
+        let site = Site::new(&config, &parts.pseudonymizer);
         let limits = limits(&config);
         drop(config);
         Self {
@@ -131,9 +131,10 @@ impl Scorer {
         &self.schema
     }
 
-    /// Takes over lists and time zone of a new configuration.
-    pub fn reload_site(&self) {
-        self.site.store(Arc::new(Site::new(&self.config.load())));
+    /// Takes over lists, time zone and limits of a new configuration.
+    pub fn reload(&self) {
+        self.lock().tracker.set_limits(limits(&self.config.load()));
+        self.site.store(Arc::new(Site::new(&self.config.load(), &self.pseudonyms.load())));
     }
 
     /// The pseudonymizer in force.
@@ -144,6 +145,7 @@ impl Scorer {
     /// Exchanges the pseudonym key. Names counted under the old key are strangers to the new one.
     pub fn set_pseudonymizer(&self, pseudonymizer: Pseudonymizer) {
         self.pseudonyms.store(Arc::new(pseudonymizer));
+        self.reload();
     }
 
     /// Scores one attempt that happens `now`; `monotonic_ms` starts its wait for an outcome.
@@ -152,10 +154,9 @@ impl Scorer {
     /// A field out of bounds, or a request id that belongs to another attempt. Nothing is counted then.
     pub fn score(&self, record: AttemptRecord, now: Timestamp, monotonic_ms: u64) -> Result<ScoreAnswer, ScoreError> {
         let site = self.site.load();
-        let trusted_names = (record.username.clone(), record.account.clone());
         let checked = self.check_live(record, now)?;
         let attempt = checked.attempt;
-        let trusted = site.trusts(attempt.client_ip, [trusted_names.0.as_deref(), trusted_names.1.as_deref()]);
+        let trusted = site.trusts(&attempt);
         let context = self.context(&site, &attempt);
         let config = self.config.load();
         let model = self.slot.load();
@@ -179,6 +180,7 @@ impl Scorer {
             let request = attempt.request;
             match state.tracker.begin(&attempt, Some(snapshot), Some(decision)) {
                 Begin::New => {
+                    self.metrics.attempts_ingested(1);
                     state.pending.insert(request, monotonic_ms);
                 }
                 Begin::Same(_) => {}
@@ -229,6 +231,7 @@ impl Scorer {
             if conflict {
                 return Err(ScoreError::Conflict);
             }
+            self.metrics.attempts_ingested(1);
             told_attempt = Some(told.attempt);
         } else {
             told_attempt = told.map(|told| told.attempt);
@@ -282,7 +285,9 @@ impl Scorer {
             decision: None,
             historical,
         };
-        state.tracker.apply(&event);
+        if state.tracker.apply(&event).attempt {
+            self.metrics.attempts_ingested(1);
+        }
         state.pending.remove(event.attempt.request);
         Ok(self.tell(&mut state, event, now))
     }
@@ -381,7 +386,8 @@ impl Scorer {
     /// Queues an event for the fleet. Under the lock of the counters, so that a checkpoint never holds an event without
     /// its number.
     fn tell(&self, state: &mut State, event: AttemptEvent, now: Timestamp) -> Option<u64> {
-        let seq = self.log.push(event, now)?;
+        let teaches = !self.site.load().trusts(&event.attempt);
+        let seq = self.log.push(event, now, teaches)?;
         state.tracker.own_applied(self.log.boot(), seq);
         Some(seq)
     }

@@ -8,33 +8,35 @@ use chrono_tz::Tz;
 use ipnet::IpNet;
 
 use crate::config::Config;
-use crate::detection::attempt::Timestamp;
+use crate::detection::attempt::{Attempt, Pseudonym, Timestamp};
+use crate::detection::pseudonym::Pseudonymizer;
 
 /// What the site says about networks, accounts and time.
 #[derive(Debug)]
 pub struct Site {
     trusted_networks: Vec<IpNet>,
     suspicious_networks: Vec<IpNet>,
-    trusted_accounts: HashSet<String>,
+    trusted_accounts: HashSet<Pseudonym>,
     zone: Tz,
 }
 
 impl Site {
-    /// Compiles the lists of a checked configuration; an unknown time zone (refused by `check`) counts as UTC.
-    pub fn new(config: &Config) -> Self {
+    /// Compiles the lists of a checked configuration; an unknown time zone (refused by `check`) counts as UTC. Accounts
+    /// are kept as pseudonyms, because that is all that is known of them later.
+    pub fn new(config: &Config, pseudonymizer: &Pseudonymizer) -> Self {
         Self {
             trusted_networks: config.lists.trusted_networks.clone(),
             suspicious_networks: config.lists.suspicious_networks.clone(),
-            trusted_accounts: config.lists.trusted_accounts.iter().map(|name| fold(name)).collect(),
+            trusted_accounts: config.lists.trusted_accounts.iter().map(|name| pseudonymizer.name(name)).collect(),
             zone: config.training.timezone.parse().unwrap_or(Tz::UTC),
         }
     }
 
-    /// Whether attempts from `ip`, or on one of `accounts`, are allowed whatever the model says.
-    pub fn trusts(&self, ip: IpAddr, accounts: [Option<&str>; 2]) -> bool {
-        contains(&self.trusted_networks, ip)
-            || (!self.trusted_accounts.is_empty()
-                && accounts.into_iter().flatten().any(|name| self.trusted_accounts.contains(&fold(name))))
+    /// Whether an attempt is allowed whatever the model says, and never trained on.
+    pub fn trusts(&self, attempt: &Attempt) -> bool {
+        contains(&self.trusted_networks, attempt.client_ip)
+            || self.trusted_accounts.contains(&attempt.name)
+            || self.trusted_accounts.contains(&attempt.user)
     }
 
     /// Whether `ip` lies in a network that the operator listed as suspicious.
@@ -51,8 +53,4 @@ impl Site {
 
 fn contains(networks: &[IpNet], ip: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&ip))
-}
-
-fn fold(name: &str) -> String {
-    name.trim().to_lowercase()
 }

@@ -1,7 +1,7 @@
 //! The node's own secrets: the pseudonym key and the administrator's token.
 //!
 //! They are made at the first start and kept with mode 0600. The pseudonym key must be the same on all nodes: an operator
-//! gives it by file, or the fleet agrees on one through the store (see `node::agree_on_pseudonyms`).
+//! gives it by file, or the fleet agrees on one through the store (see `tasks::pseudonyms`).
 
 use super::state_dir::{StateDir, StateError};
 

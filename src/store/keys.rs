@@ -4,8 +4,7 @@
 
 use super::SampleClass;
 
-/// Longest key prefix: it is repeated in every key, and a deployment's name is short.
-pub const PREFIX_MAX: usize = 64;
+pub use crate::config::check::PREFIX_MAX;
 
 /// Longest command id. It becomes part of a key; a UUID has 36 bytes.
 pub const COMMAND_ID_MAX: usize = 128;
@@ -181,6 +180,7 @@ mod tests {
             keys.feedback(),
             keys.feedback_ids(),
             keys.mode(),
+            keys.pseudonym_key(),
             keys.nodes(),
             keys.audit(),
             keys.claim("{x}"),

@@ -1,3 +1,5 @@
+//! The supervisor on a paused clock: restarts, panics, giving up, shutdown.
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;

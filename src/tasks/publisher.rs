@@ -190,8 +190,7 @@ impl Publisher {
         match job {
             Job::Publish(job, answer) => {
                 let published = self.publish(*job).await;
-                self.status
-                    .finished("published", published.as_ref().err().map(ToString::to_string).as_deref().unwrap_or(""));
+                self.ended("published", published.as_ref().err());
                 let _ = answer.send(published);
             }
             Job::Reset(by, answer) => {
@@ -199,7 +198,7 @@ impl Publisher {
                 if reset.is_ok() {
                     self.wrote();
                 }
-                self.status.finished("reset", "");
+                self.ended("reset", reset.as_ref().err());
                 let _ = answer.send(reset);
             }
             Job::Rollback(generation, by, answer) => {
@@ -207,11 +206,18 @@ impl Publisher {
                 if matches!(rolled_back, Ok(RollbackReply::RolledBack(_))) {
                     self.wrote();
                 }
-                self.status.finished("rolled_back", "");
+                self.ended("rolled_back", rolled_back.as_ref().err());
                 let _ = answer.send(rolled_back);
             }
         }
         self.registry_changed.notify_one();
+    }
+
+    fn ended(&self, done: &str, error: Option<&impl std::error::Error>) {
+        match error {
+            None => self.status.finished(done, ""),
+            Some(error) => self.status.finished("failed", error.to_string()),
+        }
     }
 
     async fn publish(&self, job: PublishJob) -> Result<(PublishReply, ModelId), PublishError> {

@@ -152,7 +152,7 @@ impl Appender {
                 }
                 Err(error) => {
                     if !away {
-                        warn!(queued = self.log.queued(), "cannot append attempts ({error}); they are queued");
+                        warn!(queued = self.log.queued(), "attempts are queued: {error}");
                     }
                     away = true;
                     self.metrics.store_error("append_attempts");

@@ -153,7 +153,7 @@ mod tests {
             handle.set_level("debug").expect("a level");
             debug!("after");
             assert!(handle.set_level("info=loud").is_err());
-            assert_eq!(handle.level(), "debug");
+            assert!(handle.level().ends_with("debug"), "{}", handle.level());
         });
 
         assert!(!text.contains("before") && text.contains("after"), "{text}");

@@ -5,3 +5,4 @@
 mod store_contract;
 mod store_differential;
 mod support;
+mod tidy;

@@ -168,7 +168,7 @@ impl Story {
     /// One paragraph.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            println!("{text}");
+            out!("{text}");
         }
     }
 

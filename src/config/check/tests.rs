@@ -1,3 +1,5 @@
+//! What a configuration may not be: every problem with its key, all at once.
+
 use super::*;
 use crate::config::{Role, TokenConfig};
 

@@ -1,3 +1,5 @@
+//! Loading: file and environment, unknown keys and wrong types, and the sample file that must match the defaults.
+
 use std::error::Error;
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What a caller may do; each role includes what its name says and nothing of the others, except `admin` (all).
+/// What a caller may do; `score` and `feedback` each include what they say and nothing of the other, `admin` includes all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

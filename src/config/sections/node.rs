@@ -13,8 +13,8 @@ pub struct NodeConfig {
     /// Directory of the node id, the checkpoint, the last good model, the administrator's token and the embedded store.
     /// Default: `/var/lib/nauthilus-neural`, which the systemd unit creates and owns.
     pub state_dir: PathBuf,
-    /// File with the key (64 hex digits) behind the pseudonyms of users and passwords. Default: unset, a key is made in
-    /// the state directory. Nodes that share a store need the same key, or they count one user as several.
+    /// File with the key (64 hex digits) behind the pseudonyms of users and passwords, the same on all nodes. Default:
+    /// unset, the nodes agree on one through the store.
     pub pseudonym_key_file: Option<PathBuf>,
 }
 

@@ -159,6 +159,13 @@ impl Activity {
         self.pairs.get(&(user.short(), client_network(ip))).is_some_and(|pair| pair.known_good(ts))
     }
 
+    /// Changes the caps; what is over them leaves with the next insertions.
+    pub fn set_limits(&mut self, limits: ActivityLimits) {
+        self.sources.set_bytes_max(limits.sources_bytes_max);
+        self.users.set_bytes_max(limits.users_bytes_max);
+        self.pairs.set_bytes_max(limits.pairs_bytes_max);
+    }
+
     /// Forgets what is older than its window at `now`: a day, thirty days for pairs. Password tags go after a day
     /// everywhere.
     pub fn prune(&mut self, now: Timestamp) {

@@ -89,6 +89,11 @@ impl<K: Ord + Hash + Copy, V: Entry> Table<K, V> {
         self.map.len()
     }
 
+    /// Changes the cap; what is over it leaves with the next insertion.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Estimated bytes in use.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -1,3 +1,5 @@
+//! Measures against numbers that were computed elsewhere, and what they say where rows cannot support them.
+
 use super::*;
 
 #[derive(Deserialize)]

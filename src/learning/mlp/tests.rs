@@ -1,3 +1,5 @@
+//! The network against reference numbers: outputs, gradients, first weights.
+
 use super::fixture::{close, load};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Training: it learns, it is reproducible, and it stops when told.
+
 use super::*;
 
 /// Two clouds of points in three dimensions; every fourth is an attack and lies to the upper right.

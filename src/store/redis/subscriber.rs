@@ -28,6 +28,7 @@ pub(super) struct Channels {
 /// Runs until the receiver is gone.
 pub(super) async fn run(client: Client, channels: Channels, signals: mpsc::Sender<Signal>) {
     let mut wait = BACKOFF_MIN;
+    let mut refused = false;
     loop {
         // The place for `Subscribed` is taken before the subscription exists, so that nothing can fill it.
         let Ok(place) = signals.reserve().await else { return };
@@ -38,6 +39,7 @@ pub(super) async fn run(client: Client, channels: Channels, signals: mpsc::Sende
         match subscription {
             Ok(subscription) => {
                 wait = BACKOFF_MIN;
+                refused = false;
                 place.send(Signal::Subscribed);
                 if forward(subscription, &channels, &signals).await.is_none() {
                     return;
@@ -47,6 +49,16 @@ pub(super) async fn run(client: Client, channels: Channels, signals: mpsc::Sende
                 }
             }
             Err(error) => {
+                // An absent server is reported by the connection; a server that says no would otherwise stay unnoticed,
+                // because polling makes up for the announcements, and nothing for the commands.
+                if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoPerm) && !refused {
+                    refused = true;
+                    let (announcements, commands) = (&channels.announcements, &channels.commands);
+                    tracing::warn!(
+                        "redis refuses the subscription; its ACL user needs &{announcements} and &{commands}; \
+                         polling goes on, commands are not heard"
+                    );
+                }
                 tracing::debug!("cannot subscribe to redis, trying on: {error}");
                 drop(place);
             }
