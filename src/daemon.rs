@@ -233,7 +233,7 @@ pub fn connect_redis(config: &Config, limits: Limits) -> Result<Arc<dyn Store>, 
         password: secrets.redis_password.as_ref().map(Secret::expose).map(str::to_owned),
         origin: node_name(config),
     };
-    Ok(RedisStore::connect(options, limits)?)
+    Ok(RedisStore::connect(&options, limits)?)
 }
 
 /// What the fleet calls this node.

@@ -50,12 +50,15 @@ const KEY_RETRY: Duration = Duration::from_millis(100);
 
 /// A running node.
 pub struct Node {
+    /// What the HTTP routes need; `api::router` makes them of a clone.
     pub app: App,
+    /// Name, lasting id and boot id of this start.
     pub identity: Arc<Identity>,
+    /// Runs the tasks; more may be added until [`Node::shutdown`].
     pub supervisor: Supervisor,
-    pub restart_required: Arc<ArcSwap<Vec<String>>>,
-    pub notices: Arc<ArcSwap<Vec<String>>>,
-    pub stop: CancellationToken,
+    restart_required: Arc<ArcSwap<Vec<String>>>,
+    /// What an operator should know, whole sentences; shown in the status.
+    pub(crate) notices: Arc<ArcSwap<Vec<String>>>,
     state_dir: Arc<StateDir>,
     started_config: Arc<Config>,
     credentials: Option<PathBuf>,
@@ -80,8 +83,10 @@ impl Starter<'_> {
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// The state directory can neither be found nor created, or not be written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// All that is wrong with the configured secrets, without their content.
     #[error("cannot use the configured secrets: {}", list(.0))]
     Secrets(Vec<Problem>),
 }
@@ -148,7 +153,7 @@ impl Node {
             publisher: publisher.clone(),
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
-            busy: Mutex::new(()),
+            busy: AtomicBool::new(false),
             last: ArcSwapOption::empty(),
         });
         let status = Arc::new(StatusView {
@@ -178,7 +183,6 @@ impl Node {
             publisher,
             replication: Arc::clone(&replication),
             registry_changed: Arc::clone(&registry_changed),
-            swapped: Arc::clone(&swapped),
             feedback_given: Arc::clone(&feedback_given),
             status,
             metrics: Arc::clone(&metrics),
@@ -309,7 +313,7 @@ impl Node {
             },
             Housekeeping::run,
         );
-        Ok(Self { app, identity, supervisor, restart_required, notices, stop, state_dir, started_config, credentials })
+        Ok(Self { app, identity, supervisor, restart_required, notices, state_dir, started_config, credentials })
     }
 
     /// Takes over a new, checked configuration. What needs a restart is listed in the status and keeps its old value.

@@ -20,7 +20,9 @@ pub use crate::config::Role;
 
 /// One accepted token.
 pub struct Token {
+    /// What its bearer may do.
     pub role: Role,
+    /// The token as it stands after `Bearer`; at least 16 bytes long.
     pub secret: String,
 }
 

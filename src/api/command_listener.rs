@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -91,10 +91,7 @@ impl CommandListener {
     async fn claim(&self, message: &Message, bytes: &[u8]) -> bool {
         let (id, ttl) = match &message.id {
             Some(id) => (id.clone(), CLAIM_TTL),
-            None => (
-                format!("unnamed-{}", hex::encode(RequestKey::of(&String::from_utf8_lossy(bytes)).0)),
-                UNNAMED_CLAIM_TTL,
-            ),
+            None => (unnamed(bytes), UNNAMED_CLAIM_TTL),
         };
         match self.store.claim_command(&id, self.control.identity.boot, ttl).await {
             Ok(Claim::Won) => true,
@@ -120,21 +117,25 @@ impl CommandListener {
         if result.is_err() {
             info!(command, "the {command} command was refused");
         }
-        let answer = command::answer(message.id.as_deref(), command, &self.control.identity.name, result);
+        let answer = command::answer(message.id.as_deref(), command, &self.control.identity.name, result.as_ref());
         self.send(message.id.as_deref(), &answer, message.reply_to.as_deref()).await;
     }
 
-    /// Answers a message that could not be read as a command, where it says at least where to.
+    /// Answers a message that could not be read as a command, where it says at least where to: by one node, and never in
+    /// place of a result that is there.
     async fn refuse_unparsed(&self, bytes: &[u8], error: &ControlError) {
         let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(bytes) else { return };
         let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|text| text.len() <= 128);
-        let answer = json!({
-            "id": text("id"),
-            "command": text("command"),
-            "ok": false,
-            "node": self.control.identity.name,
-            "error": error.to_string(),
-        });
+        let (id, ttl) = match text("id") {
+            Some(id) => (id.to_owned(), CLAIM_TTL),
+            None => (unnamed(bytes), UNNAMED_CLAIM_TTL),
+        };
+        let claimed = self.store.claim_command(&id, self.control.identity.boot, ttl).await;
+        if !matches!(claimed, Ok(Claim::Won)) {
+            return;
+        }
+        let command = text("command").unwrap_or("unknown");
+        let answer = command::answer(text("id"), command, &self.control.identity.name, Err(error));
         self.send(text("id"), &answer, text("reply_to")).await;
     }
 
@@ -154,4 +155,9 @@ impl CommandListener {
             warn!("cannot record the result of a command: {error}");
         }
     }
+}
+
+/// What a message without an id is claimed under: its own content.
+fn unnamed(bytes: &[u8]) -> String {
+    format!("unnamed-{}", hex::encode(RequestKey::of(&String::from_utf8_lossy(bytes)).0))
 }

@@ -37,14 +37,20 @@ const SINGLE_BODY_MAX: usize = 64 * 1024;
 /// What the handlers share.
 #[derive(Clone)]
 pub struct App {
+    /// The configuration in force; a reload exchanges it.
     pub config: Arc<ArcSwap<Config>>,
+    /// Where commands go.
     pub control: Arc<ControlHandle>,
+    /// Where attempts and outcomes go.
     pub scorer: Arc<Scorer>,
+    /// What this node has still to tell the fleet.
     pub log: Arc<AttemptLog>,
+    /// What the fleet shares; no handler uses it on the way to a score.
     pub store: Arc<dyn Store>,
-    pub auth: Arc<ArcSwap<Auth>>,
+    pub(crate) auth: Arc<ArcSwap<Auth>>,
+    /// The counters behind `/metrics`.
     pub metrics: Arc<Metrics>,
-    pub ready: Arc<AtomicBool>,
+    pub(crate) ready: Arc<AtomicBool>,
 }
 
 /// All routes.

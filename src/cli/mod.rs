@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and which file carries it out.
 //!
-//! Commands that steer a daemon speak HTTP to it ([`steer`]); the others work offline, one file each. Human text by
+//! Commands that steer a daemon speak HTTP to it (`steer`); the others work offline, one file each. Human text by
 //! default, one JSON value with `--json`; exit codes are sysexits.
 
 /// Prints one line on stdout, like `println!`, but ends quietly when nobody reads it.

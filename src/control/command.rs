@@ -21,14 +21,38 @@ const WORD_MAX: usize = 128;
 /// One request to the node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    Train { samples: Option<usize>, epochs: Option<u32>, wait: bool, id: Option<String> },
+    /// Train a model now, and publish it if it passes the gate.
+    Train {
+        /// Most samples trained on, 1 to [`SAMPLES_MAX`]; `None` = `training.samples`. Feedback comes on top.
+        samples: Option<usize>,
+        /// Epochs, 1 to [`EPOCHS_MAX`]; `None` = `training.epochs`.
+        epochs: Option<u32>,
+        /// Whether the answer comes after the training; else it comes at once and names the id.
+        wait: bool,
+        /// Names the training: the same id trains once. `None` = a random one.
+        id: Option<String>,
+    },
+    /// Leave the fleet without a model.
     Reset,
-    Rollback { generation: Option<u64> },
+    /// Make an earlier model current again and pin it.
+    Rollback {
+        /// The generation, from 1; `None` = the one before the current content.
+        generation: Option<u64>,
+    },
+    /// Let this node read the registry and follow it now.
     ReloadModel,
-    LearningMode { enabled: bool },
+    /// Switch learning mode for the fleet; refused on a node in dry run.
+    LearningMode {
+        /// On: models score and have no say.
+        enabled: bool,
+    },
+    /// Say whether this node is in learning mode, and why.
     ReadLearningMode,
+    /// Take a person's word on one request.
     Feedback(FeedbackCommand),
+    /// Show this node.
     Status,
+    /// List past trainings, resets and rollbacks, newest first.
     History,
 }
 
@@ -36,13 +60,19 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedbackCommand {
+    /// The person says that it was an attack; `false`: that it was legitimate.
     pub is_brute_force: bool,
+    /// The request as it was scored; one that no node remembers is refused.
     pub request_id: String,
+    /// Address of the request, in any spelling; must be the one that was scored.
     pub client_ip: String,
+    /// Name or account of the request, folded before it is compared; must be one of the two scored.
     pub username: String,
+    /// Whose word it is, at most 128 bytes; `None` = the caller. The latest word of an author counts.
     #[serde(default)]
     pub author: Option<String>,
-    /// Idempotency id; the same id is recorded once.
+    /// Idempotency id, at most 128 bytes; the same id is recorded once. `None` = one made of request, word, author and
+    /// the minute.
     #[serde(default)]
     pub id: Option<String>,
 }
@@ -50,7 +80,9 @@ pub struct FeedbackCommand {
 /// Who asks, and by which way.
 #[derive(Debug, Clone)]
 pub struct Caller {
+    /// A role or the issuer that a message names, for history and audit; never a secret.
     pub who: String,
+    /// The way in: `http`, `channel`, or whatever runs the node within its own process.
     pub origin: &'static str,
 }
 
@@ -107,11 +139,14 @@ impl Command {
 /// A command from the channel, with what belongs to the message rather than to the command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    pub command: Command,
-    pub id: Option<String>,
-    pub reply_to: Option<String>,
-    pub issued_by: Option<String>,
-    pub expires_at: Option<Timestamp>,
+    pub(crate) command: Command,
+    /// The same id is carried out once an hour and its result kept as long; `None`: once in a few seconds.
+    pub(crate) id: Option<String>,
+    /// Channel for the result.
+    pub(crate) reply_to: Option<String>,
+    pub(crate) issued_by: Option<String>,
+    /// After this the command is refused.
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -154,10 +189,10 @@ impl Message {
 }
 
 /// The result of a command as it is recorded and sent (`wire.md`: the command channel).
-pub fn answer(id: Option<&str>, command: &str, node: &str, result: Result<Value, ControlError>) -> Value {
+pub fn answer(id: Option<&str>, command: &str, node: &str, result: Result<&Value, &ControlError>) -> Value {
     let mut answer = json!({ "id": id, "command": command, "ok": result.is_ok(), "node": node });
     match result {
-        Ok(result) => answer["result"] = result,
+        Ok(result) => answer["result"] = result.clone(),
         Err(error) => answer["error"] = Value::String(error.to_string()),
     }
     answer

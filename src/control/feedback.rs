@@ -2,7 +2,6 @@
 //!
 //! There is no made-up vector here: a request that nobody remembers is an error that says how long requests are kept.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +10,16 @@ use serde_json::{Value, json};
 use super::command::{FeedbackCommand, invalid};
 use super::{Caller, ControlError, ControlHandle};
 use crate::clock;
-use crate::detection::attempt::{RequestKey, canonical_ip};
+use crate::detection::attempt::RequestKey;
+use crate::detection::record::{RecordError, check_ip, check_name, check_request_id};
 use crate::learning::sample::Feedback;
 use crate::serving::scorer::Remembered;
-use crate::store::FeedbackAppended;
+use crate::store::{FeedbackAppended, StoreError};
 
 /// How long a node reads the stream to its end before it says that it does not know a request.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
-/// Counting new feedback stops here; nobody needs to know whether 1 000 or 1 001 wait.
-const COUNT_MAX: u64 = 1000;
+/// Counting new feedback stops here; the largest threshold that a configuration may name.
+const COUNT_MAX: u64 = 10_000;
 
 impl ControlHandle {
     pub(super) async fn feedback(
@@ -27,18 +27,14 @@ impl ControlHandle {
         command: FeedbackCommand,
         caller: &Caller,
     ) -> Result<Value, ControlError> {
-        let ip: IpAddr = command.client_ip.parse().map_err(|_| invalid("client_ip", "is not an IP address"))?;
-        if command.username.is_empty() {
-            return Err(invalid("username", "is empty"));
-        }
-        if command.request_id.is_empty() {
-            return Err(invalid("request_id", "is empty"));
-        }
+        let ip = check_ip(Some(&command.client_ip)).map_err(of_field)?;
+        check_name("username", &command.username).map_err(of_field)?;
+        check_request_id(command.request_id.clone()).map_err(of_field)?;
         let request = RequestKey::of(&command.request_id);
         let remembered = self.recall(request).await?;
         let name = self.scorer.pseudonymizer().name(&command.username);
         let attempt = &remembered.attempt;
-        if attempt.client_ip != canonical_ip(ip) {
+        if attempt.client_ip != ip {
             return Err(ControlError::Conflict("client_ip is not that of the request".into()));
         }
         if attempt.name != name && attempt.user != name {
@@ -80,11 +76,16 @@ impl ControlHandle {
             }
         }
         self.feedback_given.notify_one();
-        let registry = self.store.registry().await?;
-        let base = registry.watermark.max(registry.considered);
-        let pending = self.store.count_feedback(base, COUNT_MAX).await?;
+        // The item is recorded; a store that fails only now must not make the caller give it again.
+        let pending = self.pending().await.ok();
         let needed = self.config.load().training.feedback_threshold;
         Ok(json!({ "status": "recorded", "id": id, "pending": pending, "needed": needed }))
+    }
+
+    /// How much feedback is new.
+    async fn pending(&self) -> Result<u64, StoreError> {
+        let registry = self.store.registry().await?;
+        self.store.count_feedback(registry.watermark.max(registry.considered), COUNT_MAX).await
     }
 
     /// What is known of a request; on a miss the stream is read to its end first.
@@ -102,4 +103,8 @@ impl ControlHandle {
             ))
         })
     }
+}
+
+fn of_field(error: RecordError) -> ControlError {
+    invalid(error.field, error.error)
 }

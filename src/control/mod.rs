@@ -41,7 +41,12 @@ const FOLLOW_LIMIT: Duration = Duration::from_secs(2);
 pub enum ControlError {
     /// The request itself is wrong.
     #[error("{field}: {error}")]
-    Invalid { field: &'static str, error: String },
+    Invalid {
+        /// The field as the caller writes it; `body` for the request as a whole.
+        field: &'static str,
+        /// What is wrong with it, without its content where that can be told apart.
+        error: String,
+    },
     /// What the command names does not exist (any more).
     #[error("{0}")]
     NotFound(String),
@@ -86,7 +91,6 @@ pub struct ControlHandle {
     pub(crate) publisher: PublisherHandle,
     pub(crate) replication: Arc<Replication>,
     pub(crate) registry_changed: Arc<Notify>,
-    pub(crate) swapped: Arc<Notify>,
     pub(crate) feedback_given: Arc<Notify>,
     pub(crate) status: Arc<StatusView>,
     pub(crate) metrics: Arc<Metrics>,
@@ -141,28 +145,31 @@ impl ControlHandle {
             by: caller.who.clone(),
         };
         drop(config);
-        if wait {
-            let report = self.trainer.run_once(request).await;
-            return self.trained(report).await;
-        }
-        if self.trainer.is_busy() {
+        if !wait && self.trainer.is_busy() {
             return Err(ControlError::Conflict("a training is running already on this node".into()));
         }
-        let control = Arc::clone(self);
-        let id_of_result = id.clone();
-        tokio::spawn(async move {
+        // In a task of its own: a caller that hangs up does not end the training.
+        let (control, id_of_result) = (Arc::clone(self), id.clone());
+        let training = tokio::spawn(async move {
             let report = control.trainer.run_once(request).await;
             let result = control.trained(report).await;
-            if let Err(error) = &result {
-                warn!("the requested training did not run: {error}");
+            if !wait {
+                control.keep_result(&id_of_result, "train", &result).await;
             }
-            let document = command::answer(Some(&id_of_result), "train", &control.identity.name, result);
-            let document = document.to_string().into_bytes();
-            if let Err(error) = control.store.finish_command(&id_of_result, &document, None).await {
-                warn!("cannot record the result of a training: {error}");
-            }
+            result
         });
-        Ok(json!({ "id": id }))
+        if !wait {
+            return Ok(json!({ "id": id }));
+        }
+        training.await.unwrap_or_else(|_| Err(ControlError::Failed("the training ended unexpectedly".into())))
+    }
+
+    /// Records the result of something that was answered before it was done.
+    async fn keep_result(&self, id: &str, command: &'static str, result: &Result<Value, ControlError>) {
+        let answer = command::answer(Some(id), command, &self.identity.name, result.as_ref());
+        if let Err(error) = self.store.finish_command(id, answer.to_string().as_bytes(), None).await {
+            warn!("cannot record the result of the {command} command: {error}");
+        }
     }
 
     async fn trained(&self, report: Result<TrainReport, TrainError>) -> Result<Value, ControlError> {

@@ -22,7 +22,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long a status waits for the store.
 const STORE_LIMIT: Duration = Duration::from_millis(500);
-const COUNT_MAX: u64 = 1000;
+const COUNT_MAX: u64 = 10_000;
 
 /// See the module documentation.
 pub struct StatusView {

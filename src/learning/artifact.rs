@@ -40,16 +40,22 @@ const ATTACK: &str = "attack";
 /// on the same data has the same content wherever it ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactHeader {
+    /// Of the registry that it was made for.
     pub lineage: [u8; 16],
+    /// Its running number in that lineage, from 1.
     pub generation: u64,
+    /// Clock of the node that made it, in milliseconds since the epoch.
     pub trained_at_ms: i64,
+    /// Name of that node, for people; cut to 255 bytes when it is written.
     pub node: String,
 }
 
 /// The schema that a model was trained for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactSchema {
+    /// The features in the order of the inputs.
     pub names: Vec<String>,
+    /// Of names, kinds and order; a snapshot with another one cannot be scored.
     pub fingerprint: u64,
 }
 
@@ -62,21 +68,30 @@ impl From<&FeatureSchema> for ArtifactSchema {
 /// How a model was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingSummary {
+    /// How many rows went where.
     pub counts: Counts,
+    /// Everything that shaped the fit.
     pub options: TrainingOptions,
+    /// Share of legitimate attempts that the block threshold may stop, above 0 and at most 0.5.
     pub false_positive_budget: f64,
 }
 
 /// A trained model with everything that scoring and judging it needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelArtifact {
+    /// Features and kind of model by name, as in `ml.profile`.
     pub profile: String,
     /// What a high probability means; always `attack`.
     pub positive_class: String,
+    /// The features that it takes.
     pub schema: ArtifactSchema,
+    /// The weights; its output is the logit of an attack.
     pub network: Mlp,
+    /// From the held-out legitimate rows; a missing one was not supported by them.
     pub thresholds: Thresholds,
+    /// On the held-out rows, at the block threshold.
     pub evaluation: Evaluation,
+    /// What it was trained on, and how.
     pub training: TrainingSummary,
     /// A few inputs with the logits that the trainer computed for them.
     pub self_test: Vec<(Vec<f64>, f64)>,
@@ -85,40 +100,63 @@ pub struct ModelArtifact {
 /// What the caller knows about an artifact before it is read. Everything known must hold.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Expectation {
+    /// Of the schema that the caller scores with; `None`: any schema.
     pub fingerprint: Option<u64>,
+    /// Of the payload, as the registry names it; `None`: any content that matches its own hash.
     pub sha256: Option<[u8; 32]>,
 }
 
 /// An encoded artifact and the hash of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
+    /// Envelope and payload: what is stored.
     pub bytes: Vec<u8>,
+    /// Of the payload alone, without the header.
     pub sha256: [u8; 32],
 }
 
 /// Why an artifact was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
+    /// Another magic, or a format that was never published.
     #[error("it is not a model artifact")]
     Foreign,
+    /// Fewer bytes than it declares.
     #[error("it ends too early")]
     Truncated,
+    /// A header of more than 1 KiB, a payload of more than 4 MiB, or bytes after the end.
     #[error("it has more bytes than it declares, or more than allowed")]
     Oversized,
+    /// A format above [`FORMAT`].
     #[error("it has format {found}, this node reads {FORMAT}; upgrade this node")]
-    NewerFormat { found: u16 },
+    NewerFormat {
+        /// The format in the envelope.
+        found: u16,
+    },
+    /// A payload in another encoding.
     #[error("it uses codec {found}, which this node does not know; upgrade this node")]
-    UnknownCodec { found: u8 },
+    UnknownCodec {
+        /// The codec in the envelope.
+        found: u8,
+    },
+    /// The payload differs from the hash in the envelope, or that from the expected one.
     #[error("its content does not match its hash")]
     HashMismatch,
+    /// The codec refused a payload whose hash is right.
     #[error("its payload cannot be decoded")]
     Undecodable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The codec refused a model that is sound.
     #[error("its payload cannot be encoded")]
     Unencodable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Sound, but its fingerprint is not the expected one.
     #[error("it was trained for another feature schema")]
     WrongSchema,
+    /// Well-formed, but not a network that may score.
     #[error("its numbers are not a sound network: {what}")]
-    Unsound { what: &'static str },
+    Unsound {
+        /// The first check that failed, for people.
+        what: &'static str,
+    },
 }
 
 impl ArtifactError {
@@ -261,8 +299,13 @@ impl ModelArtifact {
                 return unsound("a threshold is not a probability");
             }
         }
-        if self.self_test.len() > SELF_TEST_MAX {
-            return unsound("the self-test is too long");
+        if let (Some(block), Some(watch)) = (self.thresholds.block, self.thresholds.watch)
+            && watch > block
+        {
+            return unsound("it would block before it watches");
+        }
+        if self.self_test.is_empty() || self.self_test.len() > SELF_TEST_MAX {
+            return unsound("the self-test is missing or too long");
         }
         for (input, logit) in &self.self_test {
             let sound = input.len() == network.inputs
@@ -420,7 +463,7 @@ pub(crate) mod tests {
 
         assert_eq!(broken(|artifact| artifact.network.w1[0] = f64::NAN), "unsound");
         assert_eq!(broken(|artifact| artifact.network.b2 = 1e9), "unsound");
-        assert_eq!(broken(|artifact| drop(artifact.network.w2.pop())), "unsound");
+        assert_eq!(broken(|artifact| artifact.network.w2.clear()), "unsound");
         assert_eq!(broken(|artifact| artifact.network.b1[0] += 0.5), "unsound");
         assert_eq!(broken(|artifact| artifact.thresholds.block = Some(1.5)), "unsound");
     }

@@ -25,35 +25,46 @@ const FEEDBACK_HOLD_OUT: u8 = 5;
 /// One labelled row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
+    /// Event time of the attempt: decides on which side of the split it falls.
     pub ts: Timestamp,
+    /// The attempt; no two rows of a training share one.
     pub request: RequestKey,
+    /// What was scored, one value per feature in schema order.
     pub values: Vec<f64>,
+    /// From the policy, or from a person.
     pub label: Label,
+    /// Importance, above 0; 1 is an ordinary sample.
     pub weight: f64,
+    /// The label is a person's word.
     pub from_feedback: bool,
 }
 
 /// Rows in the order of (time, request).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Dataset {
+    /// Sorted, each request once.
     pub rows: Vec<Row>,
 }
 
 /// What a training gets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
+    /// Both classes, at least [`SAMPLES_MIN`] rows.
     pub train: Dataset,
+    /// Never trained on: for thresholds and measures. May lack a class, and may be empty.
     pub hold_out: Dataset,
+    /// How many rows went where.
     pub counts: Counts,
 }
 
 /// What became of everything that was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Rows trained on.
+    /// Rows trained on, feedback included.
     pub train: usize,
+    /// Rows held out, feedback included.
     pub hold_out: usize,
-    /// Feedback items among them.
+    /// Feedback items among both.
     pub feedback: usize,
     /// Samples of another schema, without a label, or told twice.
     pub skipped: usize,
@@ -62,10 +73,26 @@ pub struct Counts {
 /// Why there is nothing to train on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotEnoughData {
+    /// Fewer than [`SAMPLES_MIN`] rows before the split.
     #[error("{have} labelled samples are there, {SAMPLES_MIN} are needed")]
-    TooFew { have: usize },
+    TooFew {
+        /// Labelled rows counted, feedback included.
+        have: usize,
+    },
+    /// The training was limited to fewer rows than [`SAMPLES_MIN`].
+    #[error("at most {asked} samples were asked for, {SAMPLES_MIN} are needed")]
+    AskedForTooFew {
+        /// The limit.
+        asked: usize,
+    },
+    /// Nothing to tell apart.
     #[error("all {have} labelled samples are {which}; both classes are needed")]
-    OneClass { have: usize, which: &'static str },
+    OneClass {
+        /// Labelled rows counted, feedback included.
+        have: usize,
+        /// The class that they all have, in the plural: `legitimate` or `attacks`.
+        which: &'static str,
+    },
 }
 
 /// Builds the rows of one training. `samples` come with their inclusion weight; at most `train_max` samples are trained
@@ -85,15 +112,23 @@ pub fn build(
     let mut rows = labelled(samples, policy, schema);
     let skipped = offered - rows.len();
     let sample_weight: f64 = rows.iter().map(|row| row.weight).sum();
+    let usable = |item: &Feedback| item.fingerprint == schema.fingerprint() && item.values.len() == schema.len();
+    let feedback = feedback.into_iter().filter(usable).collect();
     let spoken: Vec<Row> = effective_feedback(feedback, sample_weight)
         .into_iter()
-        .filter(|(item, _)| item.fingerprint == schema.fingerprint() && item.values.len() == schema.len())
         .map(|(item, weight)| feedback_row(&item, weight))
         .collect();
     // A person's word replaces what the policy made of the same request.
     let spoken_of: HashSet<RequestKey> = spoken.iter().map(|row| row.request).collect();
     rows.retain(|row| !spoken_of.contains(&row.request));
     check_classes(rows.iter().chain(&spoken))?;
+    let have = rows.len() + spoken.len();
+    if have < SAMPLES_MIN {
+        return Err(NotEnoughData::TooFew { have });
+    }
+    if train_max < SAMPLES_MIN {
+        return Err(NotEnoughData::AskedForTooFew { asked: train_max });
+    }
 
     let (train, mut hold_out) = split_by_time(rows);
     let mut train = reduce(train, train_max, seed);
@@ -173,10 +208,8 @@ fn check_classes<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<(), NotEnoug
         have += 1;
         attacks += usize::from(row.label == Label::Attack);
     }
-    if have < SAMPLES_MIN {
-        return Err(NotEnoughData::TooFew { have });
-    }
     match attacks {
+        _ if have == 0 => Err(NotEnoughData::TooFew { have }),
         0 => Err(NotEnoughData::OneClass { have, which: "legitimate" }),
         attacks if attacks == have => Err(NotEnoughData::OneClass { have, which: "attacks" }),
         _ => Ok(()),
@@ -277,6 +310,9 @@ mod tests {
     #[test]
     fn too_few_and_one_class_are_named() {
         assert_eq!(prepared(samples(99, 3), Vec::new(), 1000), Err(NotEnoughData::TooFew { have: 99 }));
+        assert!(prepared(samples(100, 3), Vec::new(), 1000).is_ok());
+        let asked = prepared(samples(200, 3), Vec::new(), 50);
+        assert_eq!(asked, Err(NotEnoughData::AskedForTooFew { asked: 50 }));
         assert_eq!(
             prepared(samples(200, 1_000_000).split_off(1), Vec::new(), 1000),
             Err(NotEnoughData::OneClass { have: 199, which: "legitimate" })

@@ -9,8 +9,13 @@ const PR_AUC_TOLERANCE: f64 = 0.02;
 /// What the gate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
+    /// It knows which side is which, and is not clearly worse than the champion.
     Promote,
-    Refuse { reason: String },
+    /// The champion stays.
+    Refuse {
+        /// The first measure that failed, with its numbers, for people.
+        reason: String,
+    },
 }
 
 /// Judges a challenger. `training` is its measure on the rows that it was trained on; the others are on the hold-out.

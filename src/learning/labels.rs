@@ -14,13 +14,16 @@ use crate::detection::features::FeatureSchema;
 /// What an attempt was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
+    /// Somebody was guessing: the positive class.
     Attack,
+    /// The user, typing errors included.
     Legit,
 }
 
 /// A label and how much it is to be believed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Labelled {
+    /// The class that it is trained as.
     pub label: Label,
     /// Above 0; 1 is an ordinary sample.
     pub weight: f64,
@@ -97,22 +100,25 @@ pub fn effective_feedback(feedback: Vec<Feedback>, sample_weight: f64) -> Vec<(F
         // Entries come in the order in which they were given; a later word of the same author replaces the earlier one.
         words.insert(item.author.clone(), item);
     }
-    let mut per_subject: BTreeMap<(String, IpAddr, Pseudonym), usize> = BTreeMap::new();
-    let mut kept: Vec<Feedback> = Vec::new();
+    let mut agreed: Vec<Feedback> = Vec::new();
     for words in by_request.into_values() {
         let mut words = words.into_values();
         let Some(first) = words.next() else { continue };
-        let others: Vec<_> = words.collect();
-        if others.iter().any(|other| other.is_attack != first.is_attack) {
-            continue;
-        }
-        let subject = (first.author.clone(), client_network(first.client_ip), first.user);
-        let count = per_subject.entry(subject).or_insert(0);
-        *count += 1;
-        if *count <= PER_SUBJECT_MAX {
-            kept.push(first);
+        if words.all(|other| other.is_attack == first.is_attack) {
+            agreed.push(first);
         }
     }
+    // Of those on one subject the latest count.
+    agreed.sort_by_key(|item| (std::cmp::Reverse(item.given_at), item.request));
+    let mut per_subject: BTreeMap<(String, IpAddr, Pseudonym), usize> = BTreeMap::new();
+    let mut kept = agreed;
+    kept.retain(|item| {
+        let subject = (item.author.clone(), client_network(item.client_ip), item.user);
+        let count = per_subject.entry(subject).or_insert(0);
+        *count += 1;
+        *count <= PER_SUBJECT_MAX
+    });
+    kept.sort_by_key(|item| item.request);
     let share = if kept.len() < AGREEING { EARLY_SHARE_MAX } else { SHARE_MAX };
     let weight =
         if kept.is_empty() { 0.0 } else { (share * sample_weight / kept.len() as f64).clamp(1.0, FEEDBACK_WEIGHT) };

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// The rule: so many new items, but not too soon after the last training of this kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetrainPolicy {
+    /// New items that start a training (`training.feedback_threshold`); 0 counts as 1.
     pub threshold: u64,
+    /// Least store time between two trainings started by feedback (`training.feedback_min_interval`).
     pub min_interval: Duration,
 }
 
@@ -21,12 +23,16 @@ pub struct Ledger {
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetrainDecision {
+    /// Enough new items, and the last training of this kind is long enough ago.
     Train,
-    /// So many items are needed in all.
+    /// Too few new items.
     Wait {
+        /// So many are needed in all, at least 1.
         needed: u64,
     },
+    /// Enough new items, but the interval has not passed.
     TooSoon {
+        /// What is left of it: above zero, at most one interval.
         remaining: Duration,
     },
 }

@@ -19,8 +19,11 @@ use crate::detection::features::FeatureSchema;
 pub struct RunOptions {
     /// Most samples trained on.
     pub samples_max: usize,
+    /// How the network is fitted; its seed also draws the samples.
     pub training: TrainingOptions,
+    /// Share of legitimate attempts that may be blocked (`ml.false_positive_budget`).
     pub false_positive_budget: f64,
+    /// Name that the artifact carries.
     pub profile: String,
 }
 
@@ -28,12 +31,14 @@ pub struct RunOptions {
 pub struct Material {
     /// Samples with their inclusion weight.
     pub samples: Vec<(f64, Sample)>,
+    /// Every item in the order in which it was given; which of them count is decided here.
     pub feedback: Vec<Feedback>,
 }
 
 /// A model that passed the gate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
+    /// Ready to be published; its `evaluation` is the one that was judged.
     pub artifact: ModelArtifact,
     /// Rows really trained on.
     pub samples: usize,
@@ -44,16 +49,31 @@ pub struct Trained {
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunOutcome {
+    /// Passed the gate.
     Promoted(Box<Trained>),
-    Refused { reason: String, samples: usize, evaluation: Box<Evaluation> },
-    NotEnoughData { reason: String },
+    /// Trained and measured, but the gate keeps the champion.
+    Refused {
+        /// The gate's, for people.
+        reason: String,
+        /// Rows really trained on.
+        samples: usize,
+        /// Of the challenger, on the held-out rows.
+        evaluation: Box<Evaluation>,
+    },
+    /// Nothing was trained.
+    NotEnoughData {
+        /// What is missing, for people.
+        reason: String,
+    },
 }
 
 /// Why a training has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The flag was raised; nothing came of the fit.
     #[error("the training was cancelled")]
     Cancelled,
+    /// The fit itself failed.
     #[error("the network could not be trained; the model in use is unchanged")]
     Training(#[source] TrainingError),
 }

@@ -26,10 +26,13 @@ const INCLUSION_MIN: f64 = 1e-3;
 /// Why stored bytes are not a sample or feedback item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SampleError {
+    /// Its first byte is a version above the one that this program writes.
     #[error("it was written by a newer version")]
     NewerVersion,
+    /// The bytes end before the item does.
     #[error("it ends too early")]
     Short,
+    /// Impossible in this version: an unknown tag, a text or list over its bound, bytes after the end.
     #[error("it holds a value that is never written")]
     Malformed,
 }
@@ -46,9 +49,13 @@ impl From<Fault> for SampleError {
 /// One attempt with a definite outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
+    /// Event time of the attempt.
     pub ts: Timestamp,
+    /// The attempt; the random part of its [`reservoir_key`].
     pub request: RequestKey,
+    /// Canonical source address.
     pub client_ip: IpAddr,
+    /// Pseudonym of the account behind the name.
     pub user: Pseudonym,
     /// `Success` or `Failure`.
     pub outcome: Outcome,
@@ -56,6 +63,7 @@ pub struct Sample {
     pub ingested_day: f64,
     /// Schema of the values.
     pub fingerprint: u64,
+    /// What was scored, one value per feature in schema order.
     pub values: Vec<f32>,
 }
 
@@ -143,18 +151,29 @@ pub fn reservoir_key(request: RequestKey, ingested_day: f64) -> f64 {
 /// A person's word on one attempt, with the snapshot that was scored then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feedback {
+    /// Idempotency id, as the store knows it; at most 256 bytes are stored.
     pub id: String,
+    /// The attempt that it is about.
     pub request: RequestKey,
+    /// Canonical source address of the attempt.
     pub client_ip: IpAddr,
+    /// Pseudonym of the name as typed.
     pub name: Pseudonym,
+    /// Pseudonym of the account behind it.
     pub user: Pseudonym,
+    /// The word itself: attack, or legitimate.
     pub is_attack: bool,
+    /// Whose word it is; at most 256 bytes are stored.
     pub author: String,
+    /// Clock of the node that took it.
     pub given_at: Timestamp,
     /// Event time of the attempt.
     pub ts: Timestamp,
+    /// What was known of the attempt when the word was given; `None`: nothing yet.
     pub outcome: Option<Outcome>,
+    /// Schema of the values.
     pub fingerprint: u64,
+    /// What was scored, one value per feature in schema order.
     pub values: Vec<f32>,
 }
 

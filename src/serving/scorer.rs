@@ -55,6 +55,7 @@ struct State {
 /// Why an attempt was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
+    /// A field is missing or out of bounds.
     #[error(transparent)]
     Invalid(#[from] RecordError),
     /// The request id was used for another attempt.
@@ -65,44 +66,64 @@ pub enum ScoreError {
 /// Answer to a score request (`wire.md`: `POST /v1/score`).
 #[derive(Debug, Clone, Serialize)]
 pub struct ScoreAnswer {
+    /// The caller's, or a random one: outcome and feedback name the attempt by it.
     pub request_id: String,
+    /// What the caller should do.
     pub verdict: Verdict,
     /// What the model alone would have said.
     pub would_be: Verdict,
+    /// Of an attack, 0–1; `None` when no model serves.
     pub probability: Option<f64>,
     /// Probability above which the model says `block`; `None` when it may only watch.
     pub threshold: Option<f64>,
+    /// The model has no say: none serves, the fleet learns, or this node runs dry.
     pub learning_mode: bool,
+    /// Why this verdict, in a few words for people.
     pub reason: String,
+    /// Seconds after which asking again makes sense; `None`: nothing limits it, the only case so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
+    /// Which model gave the probability; `None` when none serves.
     pub model: Option<ModelId>,
 }
 
 /// Answer to an outcome report.
 #[derive(Debug, Clone, Serialize)]
 pub struct OutcomeAnswer {
+    /// As the caller wrote it.
     pub request_id: String,
+    /// The outcome is known now, or was before; `false` for a look-up (`no_auth`), which has none.
     pub recorded: bool,
 }
 
 /// What is known of a request that somebody names later (feedback, explanation).
 #[derive(Debug, Clone)]
 pub struct Remembered {
+    /// As it was first told.
     pub attempt: Attempt,
+    /// `None` while nobody has said anything about it.
     pub outcome: Option<Outcome>,
+    /// What was scored; `None` when the event that told of it had none.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// What the caller was told; `None` for an attempt that was never scored.
     pub decision: Option<Decision>,
 }
 
 /// Parts that a [`Scorer`] is built from.
 pub struct ScorerParts {
+    /// Read at each score, so that a reload applies at once; list and time zone only by [`Scorer::reload_site`].
     pub config: Arc<ArcSwap<Config>>,
+    /// Of all snapshots; a model of another one does not score.
     pub schema: FeatureSchema,
+    /// Where the serving model is found.
     pub slot: Arc<ModelSlot>,
+    /// The fleet's switch.
     pub mode: Arc<LearningMode>,
+    /// The key to begin with; see [`Scorer::set_pseudonymizer`].
     pub pseudonymizer: Pseudonymizer,
+    /// Takes what the fleet must know.
     pub log: Arc<AttemptLog>,
+    /// Counts outcomes and evictions.
     pub metrics: Arc<Metrics>,
 }
 
@@ -210,13 +231,14 @@ impl Scorer {
         let missing = if record.client_ip.is_none() { Some("client_ip") } else { None };
         let missing = missing.or(if record.username.is_none() { Some("username") } else { None });
         let told = if missing.is_none() { Some(self.check_live(record, now)?) } else { None };
-        let told_attempt;
         let request = RequestKey::of(&request_id);
         let site = self.site.load();
 
         let mut state = self.lock();
         let known = state.tracker.lookup(request).is_some();
-        if !known {
+        let told_attempt = if known {
+            told.map(|told| told.attempt)
+        } else {
             let Some(told) = told else {
                 let field = missing.unwrap_or("client_ip");
                 let error = "is missing: this request_id was not scored here, so the whole attempt is needed";
@@ -232,10 +254,8 @@ impl Scorer {
                 return Err(ScoreError::Conflict);
             }
             self.metrics.attempts_ingested(1);
-            told_attempt = Some(told.attempt);
-        } else {
-            told_attempt = told.map(|told| told.attempt);
-        }
+            Some(told.attempt)
+        };
         match state.tracker.complete(request, told_attempt.as_ref(), outcome) {
             Complete::Recorded => {
                 if let Some(event) = state.tracker.lookup(request).map(event_of) {

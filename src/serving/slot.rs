@@ -12,7 +12,9 @@ use crate::store::registry::ModelId;
 /// A verified model with its identity in the registry.
 #[derive(Debug)]
 pub struct ServedModel {
+    /// As the registry names it.
     pub id: ModelId,
+    /// The content, verified.
     pub artifact: ModelArtifact,
 }
 

@@ -11,6 +11,7 @@ const ADMIN_TOKEN_FILE: &str = "admin.token";
 /// A pseudonym key and whether the operator fixed it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PseudonymKey {
+    /// 256 bits for the HMAC of names and password tags.
     pub key: [u8; 32],
     /// From a configured file: it is never exchanged for the fleet's.
     pub fixed: bool,
@@ -27,6 +28,9 @@ pub fn pseudonym_key(state_dir: &StateDir, configured: Option<[u8; 32]>) -> Resu
     let stored = state_dir.read(PSEUDONYM_KEY_FILE, 256).and_then(|bytes| String::from_utf8(bytes).ok());
     if let Some(key) = stored.as_deref().and_then(parse_key) {
         return Ok(PseudonymKey { key, fixed: false });
+    }
+    if state_dir.path(PSEUDONYM_KEY_FILE).exists() {
+        state_dir.set_aside(PSEUDONYM_KEY_FILE);
     }
     let mut key = [0; 32];
     getrandom::fill(&mut key).expect("the operating system's random source answers");
@@ -50,6 +54,9 @@ pub fn admin_token(state_dir: &StateDir) -> Result<String, StateError> {
     let stored = state_dir.read(ADMIN_TOKEN_FILE, 4096).and_then(|bytes| String::from_utf8(bytes).ok());
     if let Some(token) = stored.map(|token| token.trim().to_owned()).filter(|token| token.len() >= 16) {
         return Ok(token);
+    }
+    if state_dir.path(ADMIN_TOKEN_FILE).exists() {
+        state_dir.set_aside(ADMIN_TOKEN_FILE);
     }
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the operating system's random source answers");

@@ -34,7 +34,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// A place in a stream. Positions only order entries; they are never time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
+    /// Milliseconds of the store's clock at the append, or of an earlier append if the clock went back.
     pub major: u64,
+    /// Running number within one `major`, from 0.
     pub minor: u64,
 }
 
@@ -74,22 +76,31 @@ pub enum StoreError {
     /// The store cannot be reached or does not answer in time; trying later may help.
     #[error("cannot {operation}: the store is unavailable")]
     Unavailable {
+        /// What was asked, as a verb with its object: stands after "cannot".
         operation: &'static str,
+        /// What the client or the file said; `None` when no connection stood, or it was given up while waiting.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The store answered and will answer the same again: a person must act.
     #[error("cannot {operation}: {remedy}")]
     Refused {
+        /// What was asked, as a verb with its object: stands after "cannot".
         operation: &'static str,
         /// What the operator should do about it.
         remedy: String,
+        /// The refusal in the store's own words; `None` when it was found on this side.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// What lies in the store is not what this version writes.
     #[error("cannot {operation}: {what} in the store is damaged or foreign")]
-    Corrupt { operation: &'static str, what: String },
+    Corrupt {
+        /// What was asked, as a verb with its object: stands after "cannot".
+        operation: &'static str,
+        /// What was found damaged, by its kind or key.
+        what: String,
+    },
 }
 
 /// One attempt on its way into the `attempts` stream and, when it can teach something, into the sample reservoir.
@@ -97,12 +108,14 @@ pub enum StoreError {
 pub struct AttemptEntry {
     /// Encoded [`AttemptEvent`](crate::detection::event::AttemptEvent).
     pub event: Vec<u8>,
+    /// `None` for what teaches nothing: no definite outcome, no snapshot.
     pub sample: Option<SampleEntry>,
 }
 
 /// One candidate for the sample reservoir.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleEntry {
+    /// The stratum in which it competes for a place.
     pub class: SampleClass,
     /// Reservoir key: the store keeps the entries with the smallest keys of each class.
     pub key: f64,
@@ -113,7 +126,9 @@ pub struct SampleEntry {
 /// The strata of the reservoir. Each may fill half of `max_training_records`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SampleClass {
+    /// Logins that succeeded.
     Success,
+    /// Passwords that were wrong, and users that do not exist.
     Failure,
 }
 
@@ -130,8 +145,9 @@ pub struct Limits {
     pub feedback_max: u64,
     /// Oldest feedback entry.
     pub feedback_age: Duration,
-    /// Most entries of the history, and the models kept for rollback beside the current one.
+    /// Most entries of the history.
     pub history_max: u64,
+    /// Models of other content kept for rollback beside the current one.
     pub models_kept: u64,
 }
 
@@ -169,6 +185,7 @@ impl From<&Config> for Limits {
 /// What became of one feedback item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackAppended {
+    /// It is new and lies here.
     Recorded(Position),
     /// The same id was recorded before, here.
     Known(Position),
@@ -190,12 +207,15 @@ pub enum Claim {
 /// What a node tells the others about itself; kept until [`NODE_TTL`] after the last report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
+    /// For people; not unique.
     pub name: String,
     /// Random id from the node's state directory, hex.
     pub node_id: String,
     /// Hex of the [`BootId`].
     pub boot_id: String,
+    /// Of the program, as in its release.
     pub version: String,
+    /// What it serves; `None` without a model.
     pub model: Option<ModelId>,
     /// Store time of the report in milliseconds since the epoch; the store sets it.
     #[serde(default)]
@@ -217,7 +237,12 @@ pub enum Signal {
     /// Bytes from the command channel, at most [`COMMAND_MAX`].
     Command(Vec<u8>),
     /// A message over its limit arrived; the payload was not kept.
-    Oversized { channel: &'static str, bytes: usize },
+    Oversized {
+        /// `announcements` or `commands`.
+        channel: &'static str,
+        /// Length of the message.
+        bytes: usize,
+    },
 }
 
 /// Longest announcement: a doorbell carries an identity, nothing else.
@@ -230,10 +255,15 @@ pub const MODEL_MAX: usize = 4 * 1024 * 1024;
 /// One line of the audit trail (JSON in the store).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
+    /// Clock of the node that carried it out, in milliseconds since the epoch.
     pub at_ms: i64,
+    /// Name of that node.
     pub node: String,
+    /// Who asked, and in brackets by which way.
     pub who: String,
+    /// Its name, without arguments.
     pub command: String,
+    /// `ok`, or why it was not carried out.
     pub outcome: String,
 }
 

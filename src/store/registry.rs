@@ -20,9 +20,12 @@ pub use decide::{
 /// Which model: random 128-bit lineage, running number in it, content hash. All three make the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelId {
+    /// Drawn when a registry gets its first model or reset; tells apart registries that count from 1 again.
     #[serde(with = "hex_bytes")]
     pub lineage: [u8; 16],
+    /// Rises with each publish, reset and rollback, from 1.
     pub generation: u64,
+    /// Of the artifact's payload.
     #[serde(with = "hex_bytes")]
     pub sha256: [u8; 32],
 }
@@ -46,7 +49,9 @@ mod hex_bytes {
 /// Highest numbers that a node ever saw, so that they never run backwards after the store lost data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HighWater {
+    /// The highest fencing token, whatever came of its lease.
     pub fence: u64,
+    /// The highest generation, in whatever lineage.
     pub generation: u64,
 }
 
@@ -54,16 +59,28 @@ pub struct HighWater {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TriggerKey {
     /// A schedule by its name, and the slot it fired for (milliseconds since the epoch).
-    Schedule { name: String, slot_ms: i64 },
+    Schedule {
+        /// Of the schedule: its expression as it stands in the configuration.
+        name: String,
+        /// The slot: no earlier one of the same name is served afterwards.
+        slot_ms: i64,
+    },
     /// Feedback up to and including this entry.
-    Feedback { upto: Position },
+    Feedback {
+        /// The newest entry that was seen when the training was asked for.
+        upto: Position,
+    },
     /// A command by its id.
-    Command { id: String },
+    Command {
+        /// As its sender wrote it, or random.
+        id: String,
+    },
 }
 
 /// A right to train, until the store's clock passes its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
+    /// The node, by this start of it.
     pub holder: BootId,
     /// Fencing token: larger than that of every earlier lease.
     pub fence: u64,
@@ -112,6 +129,7 @@ impl Registry {
 pub struct PublishRequest {
     /// The lease under which the model was trained (it may have lapsed meanwhile: the fence decides).
     pub lease: Lease,
+    /// Served from now on, if the publish is accepted.
     pub trigger: TriggerKey,
     /// The (generation, sha256) that the challenger was compared with.
     pub parent: Parent,
@@ -132,14 +150,18 @@ pub struct PublishRequest {
 /// The state of the registry that a challenger was built against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parent {
+    /// Of the registry when the lease was given; 0 for one that never had a model.
     pub generation: u64,
+    /// Content of the current model then; `None` when there was none.
     pub sha256: Option<[u8; 32]>,
 }
 
 /// What a refusal records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalRequest {
+    /// The lease of the training (it may have lapsed meanwhile: the fence decides).
     pub lease: Lease,
+    /// Served from now on, if the refusal is accepted.
     pub trigger: TriggerKey,
     /// Feedback captured by the dataset; moves `considered`, only forward.
     pub considered: Position,
@@ -151,9 +173,17 @@ pub struct RefusalRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseReply {
     /// The caller may train. `registry` is the state at that moment.
-    Acquired { lease: Lease, registry: Box<Registry> },
+    Acquired {
+        /// The right, from now for the time asked for.
+        lease: Lease,
+        /// Read in the same step.
+        registry: Box<Registry>,
+    },
     /// Somebody trains; ask again when `remaining` has passed.
-    Held { remaining: std::time::Duration },
+    Held {
+        /// What is left of the lease unless it is renewed, by the store's clock.
+        remaining: std::time::Duration,
+    },
     /// The trigger is served already.
     AlreadyDone,
 }
@@ -161,6 +191,7 @@ pub enum LeaseReply {
 /// Answer to a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishReply {
+    /// It is the current model now.
     Published,
     /// This very model is current already under this fence: the first answer was lost.
     AlreadyPublished,
@@ -193,14 +224,18 @@ impl PublishReply {
 /// Answer to a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalReply {
+    /// It stands in the history, now or since the same request before.
     Recorded,
+    /// A training with a later lease has ended since; nothing was recorded.
     StaleFence,
 }
 
 /// Answer to a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResetReply {
+    /// The registry's, new if it had none.
     pub lineage: [u8; 16],
+    /// Of the empty state: the next model's is higher.
     pub generation: u64,
 }
 

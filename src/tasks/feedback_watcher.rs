@@ -36,7 +36,7 @@ pub struct FeedbackWatcher {
 
 /// What one pass found.
 #[derive(Debug)]
-pub enum Watched {
+pub(crate) enum Watched {
     /// Not enough new feedback.
     Waiting {
         pending: u64,
@@ -71,11 +71,11 @@ impl FeedbackWatcher {
     fn settle(&self, watched: Result<Watched, TrainError>) -> Result<Duration, TrainError> {
         match watched {
             Ok(Watched::Waiting { pending, needed }) => {
-                self.status.finished("waiting_for_feedback", &format!("{pending} new, {needed} needed"));
+                self.status.finished("waiting_for_feedback", format!("{pending} new, {needed} needed"));
                 Ok(jittered(POLL))
             }
             Ok(Watched::TooSoon { remaining }) => {
-                self.status.waiting(&format!("the next feedback training is due in {} s", remaining.as_secs() + 1));
+                self.status.waiting(format!("the next feedback training is due in {} s", remaining.as_secs() + 1));
                 Ok(remaining.clamp(LEASE_GRACE, POLL))
             }
             Ok(Watched::Trained(TrainReport::Held { remaining })) => {
@@ -83,11 +83,11 @@ impl FeedbackWatcher {
                 Ok((remaining + LEASE_GRACE).min(POLL))
             }
             Ok(Watched::Trained(report)) => {
-                self.status.finished(report.outcome(), &report.reason());
+                self.status.finished(report.outcome(), report.reason());
                 Ok(Duration::from_millis(500))
             }
             Err(TrainError::Store(error)) => {
-                self.status.waiting(&error.to_string());
+                self.status.waiting(error.to_string());
                 Ok(jittered(Duration::from_secs(1)))
             }
             Err(TrainError::Cancelled { reason }) => {
@@ -102,7 +102,7 @@ impl FeedbackWatcher {
     ///
     /// # Errors
     /// When the store cannot be read or the training failed.
-    pub async fn reconcile_once(&self) -> Result<Watched, TrainError> {
+    pub(crate) async fn reconcile_once(&self) -> Result<Watched, TrainError> {
         let config = self.config.load_full();
         let policy = RetrainPolicy {
             threshold: config.training.feedback_threshold,
@@ -129,8 +129,9 @@ impl FeedbackWatcher {
     /// The new feedback, and the position of the last of it.
     async fn ledger(&self, registry: &Registry) -> Result<(Ledger, Position), StoreError> {
         let base = registry.watermark.max(registry.considered);
-        // One page is enough: the decision asks for a threshold, and the training reads everything itself.
-        let entries = self.store.read_feedback(base, 1000).await?;
+        // As many as the decision asks for are enough; the training reads everything itself.
+        let enough = usize::try_from(self.config.load().training.feedback_threshold).unwrap_or(usize::MAX).max(1);
+        let entries = self.store.read_feedback(base, enough).await?;
         let upto = entries.last().map_or(base, |(position, _)| *position);
         let ledger =
             Ledger { pending: entries.len() as u64, last_feedback_training_ms: registry.feedback_trained_at_ms };

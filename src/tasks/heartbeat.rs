@@ -42,7 +42,7 @@ impl Heartbeat {
         loop {
             match self.reconcile_once().await {
                 Ok(()) => self.status.finished("reported", ""),
-                Err(error) => self.status.waiting(&error.to_string()),
+                Err(error) => self.status.waiting(error.to_string()),
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

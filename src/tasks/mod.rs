@@ -16,11 +16,20 @@ pub mod trainer;
 
 use std::time::Duration;
 
+/// A random part of `whole`, from nothing to all of it.
+pub fn random_part(whole: Duration) -> Duration {
+    whole.mul_f64(random_unit())
+}
+
 /// `base` lengthened or shortened by up to a fifth, so that a fleet does not act in step.
 pub fn jittered(base: Duration) -> Duration {
-    let mut byte = [0; 2];
-    // Without a random source the period is merely not spread.
-    let _ = getrandom::fill(&mut byte);
-    let unit = f64::from(u16::from_le_bytes(byte)) / f64::from(u16::MAX);
-    base.mul_f64(0.8 + 0.4 * unit)
+    base.mul_f64(0.8 + 0.4 * random_unit())
+}
+
+/// A random number from 0 to 1.
+fn random_unit() -> f64 {
+    let mut bytes = [0; 2];
+    // Without a random source periods are merely not spread.
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX)
 }

@@ -90,7 +90,7 @@ enum Job {
 
 /// Why a publish did not reach the store.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot encode the model artifact: {0}")]
@@ -119,7 +119,7 @@ impl PublisherHandle {
     ///
     /// # Errors
     /// When the store stayed away for all tries, or the model cannot be encoded.
-    pub async fn publish(&self, job: PublishJob) -> Result<(PublishReply, ModelId), PublishError> {
+    pub(crate) async fn publish(&self, job: PublishJob) -> Result<(PublishReply, ModelId), PublishError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.jobs.send(Job::Publish(Box::new(job), answer)).await;
         sent.map_err(|_| PublishError::Stopped)?;
@@ -130,7 +130,7 @@ impl PublisherHandle {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn reset(&self, by: String) -> Result<ResetReply, PublishError> {
+    pub(crate) async fn reset(&self, by: String) -> Result<ResetReply, PublishError> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send(Job::Reset(by, answer)).await.map_err(|_| PublishError::Stopped)?;
         Ok(answered.await.map_err(|_| PublishError::Stopped)??)
@@ -140,7 +140,7 @@ impl PublisherHandle {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn rollback(&self, generation: Option<u64>, by: String) -> Result<RollbackReply, PublishError> {
+    pub(crate) async fn rollback(&self, generation: Option<u64>, by: String) -> Result<RollbackReply, PublishError> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send(Job::Rollback(generation, by, answer)).await.map_err(|_| PublishError::Stopped)?;
         Ok(answered.await.map_err(|_| PublishError::Stopped)??)
@@ -178,7 +178,7 @@ impl Publisher {
                     match self.restore_once().await {
                         Ok(true) => self.status.finished("restored", "the store had lost the model"),
                         Ok(false) => self.status.finished("nothing_to_publish", ""),
-                        Err(error) => self.status.waiting(&error.to_string()),
+                        Err(error) => self.status.waiting(error.to_string()),
                     }
                 }
             }
@@ -190,7 +190,10 @@ impl Publisher {
         match job {
             Job::Publish(job, answer) => {
                 let published = self.publish(*job).await;
-                self.ended("published", published.as_ref().err());
+                match &published {
+                    Ok((reply, _)) => self.status.finished("answered", reply.reason()),
+                    Err(error) => self.status.finished("failed", error.to_string()),
+                }
                 let _ = answer.send(published);
             }
             Job::Reset(by, answer) => {

@@ -62,7 +62,7 @@ impl Replication {
                     TAIL_PERIOD
                 }
                 Err(error) => {
-                    status.waiting(&error.to_string());
+                    status.waiting(error.to_string());
                     RETRY
                 }
             };
@@ -156,7 +156,7 @@ impl Appender {
                     }
                     away = true;
                     self.metrics.store_error("append_attempts");
-                    self.status.waiting(&error.to_string());
+                    self.status.waiting(error.to_string());
                     RETRY
                 }
             };

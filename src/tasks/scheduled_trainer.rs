@@ -14,7 +14,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::jittered;
+use super::random_part;
 use super::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
 use crate::clock;
 use crate::config::Config;
@@ -81,7 +81,8 @@ impl ScheduledTrainer {
             served.slots = registry.slots;
             served.synced = true;
         }
-        for schedule in self.config.load().training.schedules().unwrap_or_default() {
+        let schedules = self.config.load_full().training.schedules().unwrap_or_default();
+        for schedule in schedules {
             let Some(slot) = due(&schedule, served, clock::now().millis()) else { continue };
             self.status.running();
             match self.reconcile_once(&schedule, served, slot).await {
@@ -91,7 +92,7 @@ impl ScheduledTrainer {
                 }
                 Ok(Some(report)) => {
                     served.slots.insert(schedule.name().to_owned(), slot);
-                    self.status.finished(report.outcome(), &report.reason());
+                    self.status.finished(report.outcome(), report.reason());
                 }
                 Ok(None) => {
                     served.slots.insert(schedule.name().to_owned(), slot);
@@ -99,7 +100,7 @@ impl ScheduledTrainer {
                 }
                 Err(error) => {
                     warn!("the scheduled training failed and will be tried again: {error}");
-                    self.status.waiting(&error.to_string());
+                    self.status.waiting(error.to_string());
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -124,7 +125,7 @@ impl ScheduledTrainer {
             }
         }
         if clock::now().millis() - slot > MISSED_AFTER_MS {
-            tokio::time::sleep(jittered(CATCH_UP_WAIT)).await;
+            tokio::time::sleep(random_part(CATCH_UP_WAIT)).await;
         }
         let config = self.config.load_full();
         let request = TrainRequest {

@@ -43,7 +43,7 @@ pub struct Subscriber {
 
 /// What one pass did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reconciled {
+pub(crate) enum Reconciled {
     UpToDate,
     Swapped(ModelId),
     /// A reset: no model serves any more.
@@ -75,10 +75,10 @@ impl Subscriber {
         self.status.running();
         match self.reconcile_once().await {
             Ok(Reconciled::UpToDate) => self.status.finished("up_to_date", ""),
-            Ok(Reconciled::Swapped(id)) => self.status.finished("swapped", &format!("generation {}", id.generation)),
+            Ok(Reconciled::Swapped(id)) => self.status.finished("swapped", format!("generation {}", id.generation)),
             Ok(Reconciled::Emptied) => self.status.finished("emptied", "the model was reset"),
-            Ok(Reconciled::Kept { reason }) => self.status.finished("kept", &reason),
-            Err(error) => self.status.waiting(&error.to_string()),
+            Ok(Reconciled::Kept { reason }) => self.status.finished("kept", reason),
+            Err(error) => self.status.waiting(error.to_string()),
         }
     }
 
@@ -86,7 +86,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn reconcile_once(&mut self) -> Result<Reconciled, StoreError> {
+    pub(crate) async fn reconcile_once(&mut self) -> Result<Reconciled, StoreError> {
         let registry = self.store.registry().await?;
         if let Some(switched_on) = self.store.learning_mode().await? {
             self.mode.set(switched_on);

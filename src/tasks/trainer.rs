@@ -1,6 +1,6 @@
 //! One training: lease, data, fit on a blocking thread, gate, publish or record why not.
 //!
-//! Whoever wants a training (watcher, schedule, operator) calls [`Trainer::run_once`]; it is at most one at a time on
+//! Whoever wants a training (watcher, schedule, operator) calls `Trainer::run_once`; it is at most one at a time on
 //! this node and, by the lease, in the fleet. The lease only saves work: whether the result counts is decided by the
 //! publish step. A lost lease or a stopping node cancels the fit within milliseconds.
 
@@ -53,7 +53,7 @@ pub struct TrainRequest {
 
 /// How a training ended.
 #[derive(Debug, Clone)]
-pub enum TrainReport {
+pub(crate) enum TrainReport {
     Promoted {
         model: ModelId,
         reason: String,
@@ -82,7 +82,7 @@ pub enum TrainReport {
 
 /// Why a training ended without an answer.
 #[derive(Debug, thiserror::Error)]
-pub enum TrainError {
+pub(crate) enum TrainError {
     #[error("cannot train: {0}")]
     Store(#[from] StoreError),
     #[error("cannot train: {0}")]
@@ -116,7 +116,8 @@ pub struct Trainer {
     pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the node stops.
     pub(crate) stop: CancellationToken,
-    pub(crate) busy: tokio::sync::Mutex<()>,
+    /// One training at a time on this node.
+    pub(crate) busy: AtomicBool,
     pub(crate) last: ArcSwapOption<LastTraining>,
 }
 
@@ -136,18 +137,30 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// Lowers a flag at the end, however that comes.
+struct LowerOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for LowerOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl Trainer {
     /// Whether a training runs on this node now.
     pub fn is_busy(&self) -> bool {
-        self.busy.try_lock().is_err()
+        self.busy.load(Ordering::Relaxed)
     }
 
     /// Runs one training from lease to release. See the module documentation.
     ///
     /// # Errors
     /// When the store fails, the numbers are not finite, or the training was cancelled. Nothing was published then.
-    pub async fn run_once(&self, request: TrainRequest) -> Result<TrainReport, TrainError> {
-        let Ok(_busy) = self.busy.try_lock() else { return Ok(TrainReport::Busy) };
+    pub(crate) async fn run_once(&self, request: TrainRequest) -> Result<TrainReport, TrainError> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Ok(TrainReport::Busy);
+        }
+        let _busy = LowerOnDrop(&self.busy);
         let ttl = self.config.load().training.lease;
         let high_water = self.high_water.get();
         let (lease, registry) =
@@ -161,30 +174,46 @@ impl Trainer {
         let started = Instant::now();
         info!(trigger = %trigger_name(&request.trigger), "training started");
         let cancel = Arc::new(AtomicBool::new(false));
-        let _guard = CancelOnDrop(Arc::clone(&cancel));
-        let ended = tokio::select! {
-            ended = self.train(&request, lease, &registry, &cancel) => ended,
+        let guard = CancelOnDrop(Arc::clone(&cancel));
+        let fitted = tokio::select! {
+            fitted = self.learn(&request, &registry, &cancel) => fitted,
             () = self.keep_lease(lease, ttl) => Err(TrainError::Cancelled { reason: "the lease was lost" }),
             () = self.stop.cancelled() => Err(TrainError::Cancelled { reason: "the node is stopping" }),
         };
-        cancel.store(true, Ordering::Relaxed);
+        drop(guard);
+        // From here on nothing is cancelled: a result may be offered after the lease, and the store decides.
+        let ended = match fitted {
+            Ok((outcome, watermark)) => self.conclude(&request, lease, &registry, outcome, watermark).await,
+            Err(error) => Err(error),
+        };
         // Best effort: an unreleased lease lapses by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.store.release_lease(lease)).await;
         self.report(&request.trigger, &ended, started.elapsed());
         ended
     }
 
-    async fn train(
+    /// Reads what there is and fits it. Returns the outcome and the feedback that it has seen.
+    async fn learn(
+        &self,
+        request: &TrainRequest,
+        registry: &Registry,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<(RunOutcome, Position), TrainError> {
+        let gathered = self.gather(registry).await?;
+        let watermark = gathered.watermark;
+        let outcome = self.fit(gathered, self.options(request), Arc::clone(cancel)).await?;
+        Ok((outcome, watermark))
+    }
+
+    /// Publishes the outcome or records why not.
+    async fn conclude(
         &self,
         request: &TrainRequest,
         lease: Lease,
         registry: &Registry,
-        cancel: &Arc<AtomicBool>,
+        outcome: RunOutcome,
+        watermark: Position,
     ) -> Result<TrainReport, TrainError> {
-        let gathered = self.gather(registry).await?;
-        let watermark = gathered.watermark;
-        let options = self.options(request);
-        let outcome = self.fit(gathered, options, Arc::clone(cancel)).await?;
         let mut note = self.note(request);
         match outcome {
             RunOutcome::Promoted(trained) => {
@@ -331,17 +360,25 @@ impl Trainer {
     }
 
     /// Renews the lease; returns when it must be taken for lost.
+    ///
+    /// Asked for after a third of its life and then until it is granted, but no longer than two thirds of its life since
+    /// the last time, on the monotonic clock: this node gives up before the store's clock lets somebody else in.
     async fn keep_lease(&self, lease: Lease, ttl: Duration) {
-        // A third of the life: two renewals may fail. Lost after two thirds without one, measured on the monotonic
-        // clock, so that this node gives up before the store's clock lets somebody else in.
-        let mut renewed = Instant::now();
+        let mut renewed = tokio::time::Instant::now();
         loop {
-            tokio::time::sleep(jittered(ttl / 3)).await;
-            match tokio::time::timeout(ttl / 6, self.store.renew_lease(lease, ttl)).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return,
-                Ok(Err(_)) | Err(_) if renewed.elapsed() > ttl * 2 / 3 => return,
-                Ok(Err(_)) | Err(_) => self.metrics.store_error("renew_lease"),
+            let renewal = async {
+                tokio::time::sleep(jittered(ttl / 3)).await;
+                loop {
+                    match self.store.renew_lease(lease, ttl).await {
+                        Ok(renewed) => return renewed,
+                        Err(_) => self.metrics.store_error("renew_lease"),
+                    }
+                    tokio::time::sleep(ttl / 20).await;
+                }
+            };
+            match tokio::time::timeout_at(renewed + ttl * 2 / 3, renewal).await {
+                Ok(true) => renewed = tokio::time::Instant::now(),
+                Ok(false) | Err(_) => return,
             }
         }
     }

@@ -84,7 +84,7 @@ on_both_stores!(
 
 fn redis_store(server: &RedisServer) -> Arc<RedisStore> {
     let options = RedisOptions { url: server.url(), origin: "node-a".to_owned(), ..RedisOptions::default() };
-    RedisStore::connect(options, limits()).unwrap()
+    RedisStore::connect(&options, limits()).unwrap()
 }
 
 fn entry(number: u32) -> AttemptEntry {

@@ -187,7 +187,7 @@ async fn history(store: &dyn Store) -> Vec<serde_json::Value> {
 async fn the_bounded_lists_forget_alike() {
     let server = RedisServer::start();
     let options = RedisOptions { url: server.url(), origin: "node".to_owned(), ..RedisOptions::default() };
-    let redis: Arc<dyn Store> = RedisStore::connect(options, Limits::default()).unwrap();
+    let redis: Arc<dyn Store> = RedisStore::connect(&options, Limits::default()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     let embedded: Arc<dyn Store> = Arc::new(EmbeddedStore::open(path, Limits::default(), "node").unwrap());
@@ -250,7 +250,7 @@ async fn the_scripts_decide_like_the_pure_rules() {
         let limits = Limits { models_kept, history_max: 10_000, ..Limits::default() };
         let server = RedisServer::start();
         let options = RedisOptions { url: server.url(), origin: "node".to_owned(), ..RedisOptions::default() };
-        let redis: Arc<dyn Store> = RedisStore::connect(options, limits).unwrap();
+        let redis: Arc<dyn Store> = RedisStore::connect(&options, limits).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.redb");
         let embedded: Arc<dyn Store> = Arc::new(EmbeddedStore::open(path, limits, "node").unwrap());

@@ -74,14 +74,14 @@ impl Fleet {
             let limits = Limits::from(&config);
             let store: Arc<dyn Store> = match config.store.backend {
                 Backend::Redis => {
-                    let store = daemon::connect_redis(&config, limits).map_err(unavailable)?;
+                    let store = daemon::connect_redis(&config, limits).map_err(|error| unavailable(&error))?;
                     reachable(&store, &config.redis.url).await?;
                     store
                 }
                 Backend::Embedded => {
                     if shared.is_none() {
                         let path = config.store.file(&config.node.state_dir);
-                        shared = Some(EmbeddedStore::open(path, limits, "demo").map_err(unavailable)?);
+                        shared = Some(EmbeddedStore::open(path, limits, "demo").map_err(|error| unavailable(&error))?);
                     }
                     Arc::new(shared.clone().expect("opened above"))
                 }
@@ -187,7 +187,7 @@ impl Fleet {
         }
         if let Some(config) = &self.redis {
             let purged = RedisStore::purge(&config.redis.url, &config.redis.prefix).await;
-            purged.map_err(unavailable)?;
+            purged.map_err(|error| unavailable(&error))?;
         }
         std::fs::remove_dir_all(&self.root)
             .map_err(|error| Failure::output(format!("cannot remove {}: {error}", self.root.display())))
@@ -208,6 +208,6 @@ async fn reachable(store: &Arc<dyn Store>, url: &str) -> Result<(), Failure> {
     }
 }
 
-fn unavailable(error: crate::store::StoreError) -> Failure {
-    Failure::from_error(exit::UNAVAILABLE, &error)
+fn unavailable(error: &crate::store::StoreError) -> Failure {
+    Failure::from_error(exit::UNAVAILABLE, error)
 }

@@ -7,7 +7,7 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-fn check(record: Value) -> Result<CheckedRecord, RecordError> {
+fn check(record: &Value) -> Result<CheckedRecord, RecordError> {
     let record = AttemptRecord::parse(record.to_string().as_bytes())?;
     record.check(None, NOW, &Pseudonymizer::new([7; 32]), || "made up".to_owned())
 }
@@ -19,7 +19,7 @@ fn with(field: &str, value: Value) -> Result<CheckedRecord, RecordError> {
         "protocol": "imap", "request_id": "r-1",
     });
     record[field] = value;
-    check(record)
+    check(&record)
 }
 
 fn refused(field: &str, value: Value) {
@@ -103,10 +103,10 @@ fn missing_fields_are_named() {
     for field in ["ts", "client_ip", "username"] {
         let mut record = whole.clone();
         record.as_object_mut().unwrap().remove(field);
-        assert_eq!(check(record), Err(RecordError::new(field, "is missing")));
+        assert_eq!(check(&record), Err(RecordError::new(field, "is missing")));
     }
 
-    let checked = check(whole).unwrap();
+    let checked = check(&whole).unwrap();
 
     assert_eq!((checked.request_id.as_str(), checked.outcome), ("made up", None));
 }

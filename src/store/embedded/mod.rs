@@ -1,6 +1,6 @@
 //! The store of one host: a single redb file, one thread that writes, no server.
 //!
-//! The rules of the registry are those of [`registry`](super::registry); this turns them into tables. Only the daemon
+//! The rules of the registry are those of [`registry`]; this turns them into tables. Only the daemon
 //! opens the file: a second process is refused. Subscriptions stay within the process.
 
 mod file;

@@ -78,7 +78,7 @@ impl RedisStore {
     ///
     /// # Errors
     /// [`StoreError::Refused`] when the address cannot be understood.
-    pub fn connect(options: RedisOptions, limits: Limits) -> Result<Arc<Self>, StoreError> {
+    pub fn connect(options: &RedisOptions, limits: Limits) -> Result<Arc<Self>, StoreError> {
         let client = options.client()?;
         Ok(Arc::new(Self {
             connection: Connection::start(client.clone()),

@@ -118,7 +118,7 @@ async fn a_wrong_password_is_for_a_person_to_mend() {
     let server = RedisServer::start_with(RedisSetup { password: password.clone(), ..RedisSetup::default() });
     let connect = |password| {
         let options = RedisOptions { url: server.url(), password, ..RedisOptions::default() };
-        RedisStore::connect(options, limits()).unwrap()
+        RedisStore::connect(&options, limits()).unwrap()
     };
 
     for wrong in [None, Some("wrong".to_owned())] {
@@ -141,7 +141,7 @@ async fn a_missing_permission_is_named() {
         password: Some("x".to_owned()),
         ..RedisOptions::default()
     };
-    let store = RedisStore::connect(options, limits()).unwrap();
+    let store = RedisStore::connect(&options, limits()).unwrap();
 
     let refused = store.registry().await.unwrap_err().to_string();
 
