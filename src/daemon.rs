@@ -33,6 +33,9 @@ const DRAIN: Duration = Duration::from_millis(4000);
 /// What blocking threads get on top; a training notices its cancel flag within milliseconds.
 const RUNTIME_DRAIN: Duration = Duration::from_millis(500);
 
+/// How the notice of a refused reload begins; the next reload replaces it, and no other notice.
+const NOT_RELOADED: &str = "the configuration was not reloaded";
+
 /// Runs the daemon until it is told to stop. Returns the process's exit code.
 pub fn run(config_file: Option<&Path>) -> ExitCode {
     let config = match Config::load(config_file, std::env::vars()) {
@@ -171,18 +174,18 @@ fn reload(node: &Node, config_file: Option<&Path>, log: &LogHandle, notifier: &N
         log.set_level(&level).map_err(|error| error.to_string())?;
         Ok(restart)
     });
+    let notices = node.notices.load();
+    let mut notices: Vec<_> = notices.iter().filter(|notice| !notice.starts_with(NOT_RELOADED)).cloned().collect();
     let status = match &reloaded {
-        Ok(restart) if restart.is_empty() => {
-            node.notices.store(Arc::new(Vec::new()));
-            "configuration reloaded".to_owned()
-        }
+        Ok(restart) if restart.is_empty() => "configuration reloaded".to_owned(),
         Ok(restart) => format!("configuration reloaded; these keys need a restart: {}", restart.join(", ")),
         Err(error) => {
-            let notice = format!("the configuration was not reloaded, the old one is active: {error}");
-            node.notices.store(Arc::new(vec![notice.clone()]));
+            let notice = format!("{NOT_RELOADED}, the old one is active: {error}");
+            notices.push(notice.clone());
             notice
         }
     };
+    node.notices.store(Arc::new(notices));
     node.app.metrics.config_reloaded(if reloaded.is_ok() { "applied" } else { "refused" });
     match reloaded {
         Ok(_) => info!("{status}"),

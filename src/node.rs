@@ -154,6 +154,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
             busy: AtomicBool::new(false),
+            held: std::sync::Mutex::default(),
             last: ArcSwapOption::empty(),
         });
         let status = Arc::new(StatusView {
@@ -335,10 +336,13 @@ impl Node {
         Ok(restart)
     }
 
-    /// Stops every task, waiting at most `grace`. Returns the names of those that did not stop in time.
+    /// Stops every task, waiting at most `grace`, and lets go of the training lease, so that another node need not wait
+    /// for it to lapse. Returns the names of those that did not stop in time.
     pub async fn shutdown(self, grace: Duration) -> Vec<&'static str> {
         self.app.ready.store(false, Ordering::Relaxed);
-        self.supervisor.shutdown(grace).await
+        let laggards = self.supervisor.shutdown(grace).await;
+        self.app.control.trainer.wind_up().await;
+        laggards
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::control::command::is_object;
 
 /// A body that was read whole, or the problem with it.
 pub struct Body(pub Bytes);
@@ -45,6 +46,9 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         }
     })?;
     deserializer.end().map_err(|_| Problem::field("body", "has something after the JSON value"))?;
+    if !is_object(bytes) {
+        return Err(Problem::field("body", "is not a JSON object"));
+    }
     Ok(parsed)
 }
 

@@ -71,14 +71,18 @@ impl CommandListener {
             }
         };
         let name = message.command.name();
-        if message.expires_at.is_some_and(|expires_at| expires_at < clock::now()) {
+        let expired = message.expires_at.is_some_and(|expires_at| expires_at < clock::now());
+        if expired {
             self.metrics.command(name, "expired");
             warn!(command = name, "ignored an expired {name} command");
-            let error = ControlError::Conflict("the command expired before it was read".into());
-            return self.answer(&message, name, Err(error)).await;
         }
+        // Claimed before it is refused: a late repetition must not replace the result of the first time.
         if message.command.is_fleet_wide() && !self.claim(&message, bytes).await {
             return;
+        }
+        if expired {
+            let error = ControlError::Conflict("the command expired before it was read".into());
+            return self.answer(&message, name, Err(error)).await;
         }
         self.status.running();
         let caller = Caller { who: message.issued_by.clone().unwrap_or_else(|| "channel".into()), origin: "channel" };

@@ -176,6 +176,9 @@ impl Message {
     /// Naming the field that is missing, unknown, out of bounds or foreign to the command. The payload is not repeated.
     pub fn parse(bytes: &[u8]) -> Result<Self, ControlError> {
         let fields: Fields = serde_json::from_slice(bytes).map_err(|error| parse_error(&error))?;
+        if !is_object(bytes) {
+            return Err(invalid("body", "is not a JSON object"));
+        }
         word("id", fields.id.as_deref())?;
         word("reply_to", fields.reply_to.as_deref())?;
         word("issued_by", fields.issued_by.as_deref())?;
@@ -248,6 +251,11 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
     }
 }
 
+/// Whether JSON is an object: serde would take a list of values in the order of a struct's fields as well.
+pub fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
+}
+
 /// A problem with one field.
 pub fn invalid(field: &'static str, error: impl Into<String>) -> ControlError {
     ControlError::Invalid { field, error: error.into() }
@@ -257,9 +265,18 @@ pub fn invalid(field: &'static str, error: impl Into<String>) -> ControlError {
 pub fn parse_error(error: &serde_json::Error) -> ControlError {
     let kind = match error.classify() {
         serde_json::error::Category::Data => {
-            // serde's sentence names the field or type; it repeats at most a short token of the input.
+            // serde's sentence quotes what was sent; only what it expected, which comes last, is ours to repeat.
             let sentence = error.to_string();
-            return invalid("body", sentence.chars().filter(|c| !c.is_control()).take(160).collect::<String>());
+            let expected = sentence.rfind("expected ").map_or("", |at| &sentence[at..]);
+            let expected: String = expected.chars().take(160).collect();
+            return invalid(
+                "body",
+                match sentence.split(' ').next() {
+                    Some("missing" | "duplicate") => sentence,
+                    Some("unknown") => format!("has an unknown field, {expected}"),
+                    _ => format!("has a value of the wrong type, {expected}"),
+                },
+            );
         }
         serde_json::error::Category::Eof => "the JSON ends too early",
         _ => "this is not JSON",
@@ -317,10 +334,26 @@ mod tests {
             (r#"{"command":"reset","expires_at":"tomorrow"}"#, "expires_at"),
             (r#"{"command":"feedback","request_id":"r","client_ip":"192.0.2.1","username":"u"}"#, "is_brute_force"),
             (r#"{"command":"reset""#, "body"),
+            (r#"["reset",null,null,null,null,null,null,null,null,null,null,null,null,null,null]"#, "object"),
             ("not json", "body"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(field), "{text} → {error}");
+        }
+    }
+
+    #[test]
+    fn an_error_repeats_nothing_of_what_was_sent() {
+        for text in [
+            "hunter2",
+            r#"["hunter2"]"#,
+            r#"{"command":"hunter2"}"#,
+            r#"{"command":"reset","hunter2":1}"#,
+            r#"{"command":"learning_mode","enabled":"expected hunter2"}"#,
+            r#"{"command":"train","expires_at":"hunter2"}"#,
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

@@ -18,6 +18,8 @@ use crate::store::{FeedbackAppended, StoreError};
 
 /// How long a node reads the stream to its end before it says that it does not know a request.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
+/// What another node has just been told reaches the stream within this time: a few of its append periods.
+const APPEND_LAG: Duration = Duration::from_millis(300);
 /// Counting new feedback stops here; the largest threshold that a configuration may name.
 const COUNT_MAX: u64 = 10_000;
 
@@ -88,12 +90,15 @@ impl ControlHandle {
         self.store.count_feedback(registry.watermark.max(registry.considered), COUNT_MAX).await
     }
 
-    /// What is known of a request; on a miss the stream is read to its end first.
+    /// What is known of a request; on a miss the stream is read to its end first, and once more for what was on its way.
     async fn recall(&self, request: RequestKey) -> Result<Remembered, ControlError> {
-        if let Some(remembered) = self.scorer.remembered(request) {
-            return Ok(remembered);
+        for pause in [Duration::ZERO, APPEND_LAG] {
+            if let Some(remembered) = self.scorer.remembered(request) {
+                return Ok(remembered);
+            }
+            tokio::time::sleep(pause).await;
+            self.replication.catch_up(CATCH_UP_LIMIT).await;
         }
-        self.replication.catch_up(CATCH_UP_LIMIT).await;
         self.scorer.remembered(request).ok_or_else(|| {
             self.metrics.feedback("unknown_request");
             let config = self.config.load();

@@ -2,8 +2,8 @@
 //!
 //! The rule: an event counts its attempt at most once per request, and its outcome at most once; the first definite
 //! outcome wins, and *unknown* may still become one. So events may be repeated and reordered, and nodes that saw the same
-//! events agree. Own attempts apply at once; what other nodes append is applied from the stream, of which everything
-//! with a sequence number not above the last one of its origin is skipped.
+//! events agree. Own attempts apply at once; what other nodes append is applied from the stream, of which nothing with a
+//! sequence number not above the last one of its origin is counted.
 //!
 //! Historical events go to counters of their own, with the time of the newest of them as their clock. They never touch
 //! the live ones, but their requests are indexed like all others, so that feedback can name them.
@@ -212,10 +212,15 @@ impl Tracker {
         self.take(event, true)
     }
 
-    /// Applies an event from the stream: one of another node, and above the last sequence number of its origin.
+    /// Applies an event from the stream: one of another node, and above the last sequence number of its origin. What is
+    /// not above it is counted already, but after a restart it may be missing in the index: a checkpoint holds events of
+    /// its own node that the stream tells only after the checkpoint's position.
     pub fn apply_remote(&mut self, event: &AttemptEvent, own: BootId) -> Applied {
-        let applied_before = self.origins.get(&event.origin).is_some_and(|origin| event.seq <= origin.seq);
-        if event.origin == own || applied_before {
+        if event.origin == own {
+            return Applied::default();
+        }
+        if self.origins.get(&event.origin).is_some_and(|origin| event.seq <= origin.seq) {
+            self.remember(event);
             return Applied::default();
         }
         self.heard(event.origin, event.seq);

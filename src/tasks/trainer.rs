@@ -4,8 +4,8 @@
 //! this node and, by the lease, in the fleet. The lease only saves work: whether the result counts is decided by the
 //! publish step. A lost lease or a stopping node cancels the fit within milliseconds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -37,6 +37,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Feedback is read in pages of this size.
 const FEEDBACK_PAGE: usize = 1000;
+/// How long the end of a training waits for the store to take the lease back.
+const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
 /// What to train for, and with how much.
 #[derive(Debug, Clone)]
@@ -118,6 +120,8 @@ pub struct Trainer {
     pub(crate) stop: CancellationToken,
     /// One training at a time on this node.
     pub(crate) busy: AtomicBool,
+    /// The lease of the training that runs now, to be given back when the node stops in the middle of it.
+    pub(crate) held: Mutex<Option<Lease>>,
     pub(crate) last: ArcSwapOption<LastTraining>,
 }
 
@@ -171,6 +175,7 @@ impl Trainer {
             };
         self.high_water.observe(&registry);
         self.high_water.observe_fence(lease.fence);
+        *self.held() = Some(lease);
         let started = Instant::now();
         info!(trigger = %trigger_name(&request.trigger), "training started");
         let cancel = Arc::new(AtomicBool::new(false));
@@ -186,10 +191,34 @@ impl Trainer {
             Ok((outcome, watermark)) => self.conclude(&request, lease, &registry, outcome, watermark).await,
             Err(error) => Err(error),
         };
-        // Best effort: an unreleased lease lapses by itself.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.store.release_lease(lease)).await;
+        self.give_back().await;
         self.report(&request.trigger, &ended, started.elapsed());
         ended
+    }
+
+    /// For a node that stops: waits, but not for long, until the running training has noticed, and gives back the lease of
+    /// one that was dropped before it could.
+    pub(crate) async fn wind_up(&self) {
+        let end = async {
+            while self.is_busy() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            self.give_back().await;
+        };
+        let _ = tokio::time::timeout(RELEASE_LIMIT, end).await;
+    }
+
+    /// Best effort: an unreleased lease lapses by itself. May be dropped and called again.
+    async fn give_back(&self) {
+        let held = *self.held();
+        if let Some(lease) = held {
+            let _ = tokio::time::timeout(RELEASE_LIMIT, self.store.release_lease(lease)).await;
+            *self.held() = None;
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Lease>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads what there is and fits it. Returns the outcome and the feedback that it has seen.

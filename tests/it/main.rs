@@ -2,6 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on should say where.
 
+mod commands;
+mod failures;
+mod fleet;
+mod http;
+mod restart;
+mod schedule;
+mod service;
 mod store_contract;
 mod store_differential;
 mod support;

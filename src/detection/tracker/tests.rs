@@ -245,6 +245,20 @@ fn remembering_fills_the_index_and_counts_nothing() {
 }
 
 #[test]
+fn an_event_counted_before_the_checkpoint_but_read_after_it_comes_back_into_the_index() {
+    let mut before = small(100);
+    before.apply_remote(&event(1, 1, Some(Outcome::Failure)), OWN);
+    let mut tracker = Tracker::decode(&before.encode(), TrackerLimits::default()).expect("just written");
+    assert!(tracker.lookup(key(1)).is_none(), "settled requests are not in a checkpoint");
+
+    let applied = tracker.apply_remote(&event(1, 1, Some(Outcome::Failure)), OWN);
+
+    assert_eq!(applied, Applied::default());
+    assert_eq!(tracker.lookup(key(1)).and_then(|known| known.outcome), Some(Outcome::Failure));
+    assert_eq!(counts(tracker.activity()), counts(before.activity()));
+}
+
+#[test]
 fn a_damaged_checkpoint_is_refused() {
     let mut tracker = Tracker::new(TrackerLimits::default());
     tracker.begin(&attempt(1), None, None);

@@ -1,4 +1,7 @@
 //! What the stories share.
 
+pub mod daemon;
 pub mod eventually;
+pub mod http;
 pub mod redis;
+pub mod traffic;

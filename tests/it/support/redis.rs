@@ -1,5 +1,6 @@
 //! A real Redis or Valkey server of one test: own port, own directory, gone with the test.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -167,9 +168,16 @@ impl Drop for RedisServer {
     }
 }
 
+/// A free port below the range from which the kernel takes ports for outgoing connections and for port 0: nobody must
+/// get it while the server is down.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
+    loop {
+        let random = RandomState::new().hash_one(0u8);
+        let port = 20_000 + u16::try_from(random % 12_000).expect("small");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn binary() -> PathBuf {
