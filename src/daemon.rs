@@ -29,7 +29,7 @@ use crate::supervisor::Kind;
 use crate::telemetry::logging::{self, LogHandle};
 
 /// Everything must have stopped by then; systemd would kill us much later.
-const DRAIN: Duration = Duration::from_millis(4000);
+const DRAIN: Duration = Duration::from_millis(2500);
 /// What blocking threads get on top; a training notices its cancel flag within milliseconds.
 const RUNTIME_DRAIN: Duration = Duration::from_millis(500);
 

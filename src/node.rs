@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::api::App;
 use crate::api::auth::{Auth, Token};
 use crate::api::command_listener::CommandListener;
+use crate::clock;
 use crate::config::secrets::Secrets;
 use crate::config::{Config, Problem, Role, host_name};
 use crate::control::{ControlHandle, StatusView};
@@ -35,10 +36,10 @@ use crate::supervisor::{Kind, Supervisor, TaskError};
 use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
 use crate::tasks::feedback_watcher::FeedbackWatcher;
 use crate::tasks::heartbeat::Heartbeat;
-use crate::tasks::housekeeping::Housekeeping;
+use crate::tasks::housekeeping::{self, Housekeeping};
 use crate::tasks::pseudonyms::Pseudonyms;
 use crate::tasks::publisher::{self, Publisher};
-use crate::tasks::replication::{Appender, Replication};
+use crate::tasks::replication::{self, Appender, Replication};
 use crate::tasks::scheduled_trainer::ScheduledTrainer;
 use crate::tasks::subscriber::Subscriber;
 use crate::tasks::trainer::Trainer;
@@ -46,6 +47,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long the start waits for the fleet's pseudonym key before it goes on without the store.
 const KEY_LIMIT: Duration = Duration::from_secs(2);
+/// How long a stopping node tries to get rid of its last attempts.
+const LAST_APPEND_LIMIT: Duration = Duration::from_secs(1);
 const KEY_RETRY: Duration = Duration::from_millis(100);
 
 /// A running node.
@@ -342,6 +345,16 @@ impl Node {
         self.app.ready.store(false, Ordering::Relaxed);
         let laggards = self.supervisor.shutdown(grace).await;
         self.app.control.trainer.wind_up().await;
+        // No task runs any more: what the last requests left behind goes out now, and then the counters are kept.
+        self.app.scorer.announce_all(clock::now(), clock::monotonic_ms());
+        let drained = replication::drain(self.app.store.as_ref(), &self.app.log, &self.app.metrics);
+        if !matches!(tokio::time::timeout(LAST_APPEND_LIMIT, drained).await, Ok(Ok(()))) {
+            warn!(
+                lost = self.app.log.queued(),
+                "the store does not take the last attempts; they are lost to the fleet"
+            );
+        }
+        housekeeping::checkpoint(&self.app.control.replication, &self.state_dir).await;
         laggards
     }
 }

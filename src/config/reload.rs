@@ -3,13 +3,14 @@
 use super::Config;
 
 impl Config {
-    /// The parts that differ in `new` and need a restart: of `node`, `store`, `redis`, `http.listen`.
+    /// The parts that differ in `new` and need a restart: of `node`, `store`, `redis`, `http.listen`, `log.format`.
     pub fn restart_required(&self, new: &Config) -> Vec<&'static str> {
         let parts = [
             ("node", self.node != new.node),
             ("store", self.store != new.store),
             ("redis", self.redis != new.redis),
             ("http.listen", self.http.listen != new.http.listen),
+            ("log.format", self.log.format != new.log.format),
         ];
         changed(&parts)
     }
@@ -33,6 +34,7 @@ impl Config {
         next.store = self.store.clone();
         next.redis = self.redis.clone();
         next.http.listen = self.http.listen;
+        next.log.format = self.log.format;
         next
     }
 }

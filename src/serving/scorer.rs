@@ -349,12 +349,7 @@ impl Scorer {
     /// Tells the fleet about attempts that wait for their outcome, and gives up waiting where `timeout_ms` has passed.
     pub fn sweep(&self, now: Timestamp, monotonic_ms: u64, timeout_ms: u64) {
         let mut state = self.lock();
-        let due = state.pending.announce_due(monotonic_ms, ANNOUNCE_AFTER_MS);
-        let events: Vec<_> =
-            due.into_iter().filter_map(|request| state.tracker.lookup(request).map(event_of)).collect();
-        for event in events {
-            self.tell(&mut state, event, now);
-        }
+        self.announce(&mut state, now, monotonic_ms, ANNOUNCE_AFTER_MS);
         let expired = state.pending.expire_due(monotonic_ms, timeout_ms);
         for request in &expired {
             state.tracker.complete(*request, None, Outcome::Unknown);
@@ -362,6 +357,20 @@ impl Scorer {
         drop(state);
         for _ in expired {
             self.metrics.outcome("unknown");
+        }
+    }
+
+    /// Tells the fleet about every attempt that still waits for its outcome: this node stops, others may hear the outcome.
+    pub fn announce_all(&self, now: Timestamp, monotonic_ms: u64) {
+        self.announce(&mut self.lock(), now, monotonic_ms, 0);
+    }
+
+    fn announce(&self, state: &mut State, now: Timestamp, monotonic_ms: u64, after_ms: u64) {
+        let due = state.pending.announce_due(monotonic_ms, after_ms);
+        let events: Vec<_> =
+            due.into_iter().filter_map(|request| state.tracker.lookup(request).map(event_of)).collect();
+        for event in events {
+            self.tell(state, event, now);
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Runs until `stop`, then writes a last checkpoint.
+    /// Runs until `stop`; the last checkpoint is the node's own last act.
     ///
     /// # Errors
     /// None: a state directory that cannot be written is reported by [`StateDir`].
@@ -41,10 +41,7 @@ impl Housekeeping {
         checkpoint.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                () = stop.cancelled() => {
-                    self.checkpoint().await;
-                    return Ok(());
-                }
+                () = stop.cancelled() => return Ok(()),
                 _ = sweep.tick() => {
                     let timeout = self.config.load().attempts.outcome_timeout;
                     let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
@@ -60,9 +57,14 @@ impl Housekeeping {
     }
 
     async fn checkpoint(&self) {
-        let (position, counters) = self.replication.checkpoint().await;
-        let state_dir = Arc::clone(&self.state_dir);
-        // A full table is some tens of megabytes; writing them must not hold up a runtime thread.
-        let _ = tokio::task::spawn_blocking(move || state_dir.save_checkpoint(position, &counters)).await;
+        checkpoint(&self.replication, &self.state_dir).await;
     }
+}
+
+/// Writes the counters, with the position that they were read up to, into the state directory.
+pub async fn checkpoint(replication: &Replication, state_dir: &Arc<StateDir>) {
+    let (position, counters) = replication.checkpoint().await;
+    let state_dir = Arc::clone(state_dir);
+    // A full table is some tens of megabytes; writing them must not hold up a runtime thread.
+    let _ = tokio::task::spawn_blocking(move || state_dir.save_checkpoint(position, &counters)).await;
 }

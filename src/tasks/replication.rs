@@ -135,7 +135,7 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Appends until `stop`, then once more what is left, as far as the store takes it.
+    /// Appends until `stop`; what comes in during the end of the node is appended by [`drain`] after it.
     ///
     /// # Errors
     /// None: an absent store is waited for.
@@ -161,15 +161,12 @@ impl Appender {
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => {
-                    let _ = self.drain().await;
-                    return Ok(());
-                }
+                () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
             }
             if !away {
                 tokio::select! {
-                    () = stop.cancelled() => {}
+                    () = stop.cancelled() => return Ok(()),
                     () = self.log.pushed() => {}
                 }
             }
@@ -177,13 +174,22 @@ impl Appender {
     }
 
     async fn drain(&self) -> Result<(), StoreError> {
-        while let Some((last, batch)) = self.log.oldest(BATCH_MAX) {
-            self.status.running();
-            self.store.append_attempts(&batch).await?;
-            self.metrics.attempts_appended(batch.len() as u64);
-            self.log.acknowledge(last);
-        }
+        self.status.running();
+        drain(self.store.as_ref(), &self.log, &self.metrics).await?;
         self.status.finished("appended", "");
         Ok(())
     }
+}
+
+/// Appends what waits in the log, oldest first. Only one may do this at a time.
+///
+/// # Errors
+/// When the store does not take a batch; it stays in the log.
+pub async fn drain(store: &dyn Store, log: &AttemptLog, metrics: &Metrics) -> Result<(), StoreError> {
+    while let Some((last, batch)) = log.oldest(BATCH_MAX) {
+        store.append_attempts(&batch).await?;
+        metrics.attempts_appended(batch.len() as u64);
+        log.acknowledge(last);
+    }
+    Ok(())
 }
