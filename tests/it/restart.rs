@@ -142,3 +142,16 @@ async fn an_embedded_node_learns_from_feedback_alone_with_itself_and_a_power_cut
     let again = daemon.http.post("/v1/feedback", &traffic::feedback(&guess, false)).await;
     assert_eq!(again.status, 200, "the request is known: {again:?}");
 }
+
+#[tokio::test]
+async fn an_attempt_whose_outcome_is_open_reaches_the_fleet_before_its_node_stops() {
+    let server = RedisServer::start();
+    let mut daemon = Daemon::start(Setup::on(&server, "alone")).await;
+    let attempt = traffic::attempt(1, ATTACKER, "victim");
+
+    daemon.http.post("/v1/score", &attempt).await;
+    daemon.stop().await;
+
+    let told = server.query(&["XLEN", "nt:{neural}:attempts"]).await;
+    assert!(told.contains('1'), "{told}");
+}
