@@ -111,7 +111,7 @@ pub struct Remembered {
 
 /// Parts that a [`Scorer`] is built from.
 pub struct ScorerParts {
-    /// Read at each score, so that a reload applies at once; list and time zone only by [`Scorer::reload_site`].
+    /// Read at each score, so that a reload applies at once; list and time zone only by [`Scorer::reload`].
     pub config: Arc<ArcSwap<Config>>,
     /// Of all snapshots; a model of another one does not score.
     pub schema: FeatureSchema,
