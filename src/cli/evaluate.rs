@@ -4,6 +4,7 @@
 //! read to measure, and to train only with `--labels oracle`.
 
 mod measure;
+mod weak_labels;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,13 +29,16 @@ use crate::learning::run::{self, RunOptions};
 use crate::learning::sample::Sample;
 use crate::tasks::trainer::training_options;
 use measure::{Measured, TestRow};
+use weak_labels::WeakLabels;
 
 /// Where training labels come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Labels {
+    /// What later training records say about each attempt; what they leave open is not trained on
+    Hindsight,
     /// The true labels of the records
     Oracle,
-    /// The outcome of each attempt, as the daemon learns without feedback
+    /// The outcome of each attempt
     Outcome,
 }
 
@@ -48,7 +52,7 @@ pub struct EvaluateArgs {
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     test: Vec<PathBuf>,
     /// Where training labels come from
-    #[arg(long, value_enum, default_value = "outcome")]
+    #[arg(long, value_enum, default_value = "hindsight")]
     labels: Labels,
     /// Features and model
     #[arg(long, default_value = "compat-6", value_parser = ["compat-6"])]
@@ -77,7 +81,11 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     let rows: Vec<TestRow> =
         test.records.iter().map(|record| TestRow::new(record, player.play(record).values)).collect();
 
-    let policy: Box<dyn LabelPolicy> = match args.labels {
+    let index = weak_labels::index(&train.records);
+    let hindsight = weak_labels::labels(&index);
+    let weak = (args.labels == Labels::Hindsight).then(|| WeakLabels::measure(&hindsight, &train.records));
+    let policy: Box<dyn LabelPolicy + '_> = match args.labels {
+        Labels::Hindsight => Box::new(hindsight),
         Labels::Oracle => Box::new(known_labels(&train.records)),
         Labels::Outcome => Box::new(OutcomeLabels),
     };
@@ -103,9 +111,13 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         "epochs": options.training.epochs,
         "rejected_lines": train.rejected + test.rejected,
     });
+    report["weak_labels"] = weak.as_ref().map_or(Value::Null, WeakLabels::to_json);
     report["baseline"] = baseline.as_ref().map_or(Value::Null, Measured::summary);
     if common.json {
         return render::json(&report);
+    }
+    if let Some(weak) = &weak {
+        weak.show();
     }
     show(&report);
     Ok(())

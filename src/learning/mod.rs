@@ -1,13 +1,15 @@
 //! How the detector learns: from samples and feedback to a judged, publishable model. Pure: no clock, no files, no store.
 //!
-//! Reading order: [`sample`] (what is kept), [`labels`] (what it teaches), [`dataset`] (what is trained on and what is
-//! held out), [`mlp`], [`optimizer`] and [`training`] (the network), [`evaluation`] and [`threshold`] (what it is worth),
-//! [`gate`] (whether it may serve), [`artifact`] (what is published), [`run`](mod@run) (all of it in order), [`policy`] (when).
+//! Reading order: [`sample`] (what is kept), [`labels`] (what it teaches), [`hindsight`] (what later events say about it),
+//! [`dataset`] (what is trained on and what is held out), [`mlp`], [`optimizer`] and [`training`] (the network),
+//! [`evaluation`] and [`threshold`] (what it is worth), [`gate`] (whether it may serve), [`artifact`]
+//! (what is published), [`run`](mod@run) (all of it in order), [`policy`] (when).
 
 pub mod artifact;
 pub mod dataset;
 pub mod evaluation;
 pub mod gate;
+pub mod hindsight;
 pub mod labels;
 pub mod logistic;
 pub mod mlp;

@@ -1,0 +1,160 @@
+//! What is asked of hindsight and what it answers: the rules by name with their labels and weights.
+//!
+//! When a rule holds is decided in `rules.rs`.
+
+use std::net::IpAddr;
+
+use crate::detection::attempt::{Outcome, Pseudonym, RequestKey, Timestamp};
+use crate::learning::labels::{Label, Labelled};
+use crate::learning::sample::Sample;
+
+/// Why an attempt got its label, in the order of precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HindsightRule {
+    /// The login succeeded.
+    Success,
+    /// Many passwords of one user from one source, more than anybody tries who has forgotten theirs (assumed). Without it,
+    /// whoever guesses from behind the user's own address, or guesses right in the end, would be taken for the user.
+    Guessed,
+    /// The same user succeeded from the same source within the hour after: a slip.
+    SucceededSoon,
+    /// The same user had succeeded from the same source in the 7 days before.
+    SucceededBefore,
+    /// The same password failed for several users.
+    SprayedPassword,
+    /// The source fails with many users and hardly any of its users succeeds.
+    ManyUsersOfSource,
+    /// The user fails from many sources at once. Of a source among them that only repeats one password nothing is said:
+    /// it may be the user's own forgotten device, and to call it legitimate would be a way to teach us wrongly (assumed).
+    ManySourcesOfUser,
+    /// The source tries many passwords for the user.
+    ManyPasswords,
+    /// The user succeeded from the same network within a day.
+    SucceededNearby,
+    /// A name that never succeeded, with the password that opened another account from the same source (assumed).
+    PasswordOfNeighbour,
+    /// A name that never succeeded fails two or three times, then the one other user there succeeds, as often before
+    /// (assumed; only without password tags, which would tell).
+    NeighbourSucceeded,
+    /// One and the same password again and again: a device that nobody looks at.
+    SamePasswordAgain,
+    /// Neither the user nor the source has ever succeeded.
+    NeverSucceeded,
+}
+
+impl HindsightRule {
+    /// The rules for failures in their order.
+    pub const FOR_FAILURES: [Self; 12] = [
+        Self::Guessed,
+        Self::SucceededSoon,
+        Self::SucceededBefore,
+        Self::SprayedPassword,
+        Self::ManyUsersOfSource,
+        Self::ManySourcesOfUser,
+        Self::ManyPasswords,
+        Self::SucceededNearby,
+        Self::PasswordOfNeighbour,
+        Self::NeighbourSucceeded,
+        Self::SamePasswordAgain,
+        Self::NeverSucceeded,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Guessed => "guessed",
+            Self::SucceededSoon => "succeeded_soon",
+            Self::SucceededBefore => "succeeded_before",
+            Self::SprayedPassword => "sprayed_password",
+            Self::ManyUsersOfSource => "many_users_of_source",
+            Self::ManySourcesOfUser => "many_sources_of_user",
+            Self::ManyPasswords => "many_passwords",
+            Self::SucceededNearby => "succeeded_nearby",
+            Self::PasswordOfNeighbour => "password_of_neighbour",
+            Self::NeighbourSucceeded => "neighbour_succeeded",
+            Self::SamePasswordAgain => "same_password_again",
+            Self::NeverSucceeded => "never_succeeded",
+        }
+    }
+
+    /// The label that it gives.
+    pub const fn labelled(self) -> Labelled {
+        let (label, weight) = match self {
+            Self::Success | Self::SucceededSoon => (Label::Legit, 1.0),
+            Self::SucceededBefore => (Label::Legit, 0.7),
+            Self::Guessed
+            | Self::SprayedPassword
+            | Self::ManyUsersOfSource
+            | Self::ManySourcesOfUser
+            | Self::ManyPasswords => (Label::Attack, 1.0),
+            Self::SucceededNearby | Self::PasswordOfNeighbour | Self::NeighbourSucceeded | Self::SamePasswordAgain => {
+                (Label::Legit, 0.5)
+            }
+            Self::NeverSucceeded => (Label::Attack, 0.5),
+        };
+        Labelled { label, weight }
+    }
+}
+
+/// The attempt that is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// Event time.
+    pub ts: Timestamp,
+    /// Its request, under which the index finds its password tag.
+    pub request: RequestKey,
+    /// The address as recorded.
+    pub client_ip: IpAddr,
+    /// The account.
+    pub user: Pseudonym,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl From<&Sample> for Case {
+    fn from(sample: &Sample) -> Self {
+        let Sample { ts, request, client_ip, user, outcome, .. } = *sample;
+        Self { ts, request, client_ip, user, outcome }
+    }
+}
+
+/// Why there is no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Blocked, or nobody told what became of it.
+    NoOutcome,
+    /// What is still to come may change the label.
+    Unsettled,
+    /// Events that it depends on were missed, or are no longer or were not yet recorded.
+    Gap,
+    /// Everything is known and no rule speaks of it.
+    NoRule,
+    /// A rule holds that another observation speaks against.
+    Contradiction,
+    /// A success out of a source that fails with many users and had none before: perhaps the attacker's.
+    DoubtfulSuccess,
+}
+
+impl Reason {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoOutcome => "no_outcome",
+            Self::Unsettled => "unsettled",
+            Self::Gap => "gap",
+            Self::NoRule => "no_rule",
+            Self::Contradiction => "contradiction",
+            Self::DoubtfulSuccess => "doubtful_success",
+        }
+    }
+}
+
+/// What hindsight says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum HindsightAnswer {
+    /// A label that will keep its class, and the rule behind it.
+    Label(Labelled, HindsightRule),
+    /// It teaches nothing (yet).
+    Unknown(Reason),
+}
