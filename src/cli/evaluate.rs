@@ -25,11 +25,16 @@ use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::dataset::{self, Prepared};
 use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
 use crate::learning::logistic::Logistic;
+use crate::learning::mlp::Activation;
 use crate::learning::run::{self, RunOptions};
 use crate::learning::sample::Sample;
+use crate::learning::training::TrainingOptions;
 use crate::tasks::trainer::training_options;
 use measure::{Measured, TestRow};
 use weak_labels::WeakLabels;
+
+/// Wider networks measured no better on these features.
+const EXT_HIDDEN: usize = 16;
 
 /// Where training labels come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,7 +60,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_enum, default_value = "hindsight")]
     labels: Labels,
     /// Features and model
-    #[arg(long, default_value = "compat-6", value_parser = ["compat-6"])]
+    #[arg(long, default_value = "compat-6", value_parser = ["compat-6", "ext-mlp16"])]
     profile: String,
     /// Share of legitimate attempts that may be blocked [default: ml.false_positive_budget]
     #[arg(long, value_name = "X")]
@@ -73,7 +78,8 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     if !(budget > 0.0 && budget < 1.0) {
         return Err(Failure::usage("--false-positive-budget must lie between 0 and 1"));
     }
-    let schema = FeatureSchema::compat6();
+    let schema = FeatureSchema::of_profile(&args.profile)
+        .ok_or_else(|| Failure::usage(format!("there is no profile {}", args.profile)))?;
     let train = input::checked(&args.train)?;
     let test = input::checked(&args.test)?;
     let mut player = Player::new(&config, schema.clone());
@@ -91,7 +97,7 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     };
     let options = RunOptions {
         samples_max: usize::MAX,
-        training: training_options(&config, args.epochs.unwrap_or(config.training.epochs)),
+        training: options_of(&schema, training_options(&config, args.epochs.unwrap_or(config.training.epochs))),
         false_positive_budget: budget,
         profile: args.profile.clone(),
     };
@@ -134,6 +140,15 @@ fn sample(record: &CheckedRecord, snapshot: Snapshot) -> Option<(f64, Sample)> {
         historical: true,
     };
     Sample::from_event(&event, 0.0).map(|sample| (1.0, sample))
+}
+
+/// The network of a profile: `compat-6` is as wide as configured, `ext-mlp16` has its own measured width.
+fn options_of(schema: &FeatureSchema, configured: TrainingOptions) -> TrainingOptions {
+    if schema.is_unscaled() {
+        TrainingOptions { hidden: EXT_HIDDEN, activation: Activation::Relu, ..configured }
+    } else {
+        configured
+    }
 }
 
 fn known_labels(records: &[CheckedRecord]) -> KnownLabels {

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::dataset::Counts;
 use super::evaluation::Evaluation;
 use super::mlp::Mlp;
+use super::standardizer::Standardizer;
 use super::threshold::Thresholds;
 use super::training::TrainingOptions;
 use crate::detection::features::FeatureSchema;
@@ -87,6 +88,8 @@ pub struct ModelArtifact {
     pub schema: ArtifactSchema,
     /// The weights; its output is the logit of an attack.
     pub network: Mlp,
+    /// What the features are brought to before the network sees them; `None` where the schema scales them itself.
+    pub standardizer: Option<Standardizer>,
     /// From the held-out legitimate rows; a missing one was not supported by them.
     pub thresholds: Thresholds,
     /// On the held-out rows, at the block threshold.
@@ -190,6 +193,7 @@ impl ModelArtifact {
             positive_class: ATTACK.to_owned(),
             schema: schema.into(),
             network,
+            standardizer: None,
             thresholds,
             evaluation,
             training,
@@ -201,7 +205,19 @@ impl ModelArtifact {
 
     /// Probability of attack for a snapshot of this artifact's schema.
     pub fn probability(&self, values: &[f32]) -> f64 {
-        numeric::sigmoid(self.network.logit_f32(values))
+        numeric::sigmoid(self.logit(values))
+    }
+
+    /// The same before the sigmoid.
+    pub fn logit(&self, values: &[f32]) -> f64 {
+        match &self.standardizer {
+            None => self.network.logit_f32(values),
+            Some(standardizer) => {
+                let mut standardised = vec![0.0; self.network.inputs];
+                standardizer.apply(values, &mut standardised);
+                self.network.logit(&standardised)
+            }
+        }
     }
 
     /// Encodes the artifact into its envelope.
@@ -289,6 +305,9 @@ impl ModelArtifact {
         }
         if !network.check_shape() || self.schema.names.len() != network.inputs {
             return unsound("the shape contradicts itself");
+        }
+        if self.standardizer.as_ref().is_some_and(|standardizer| standardizer.width() != network.inputs) {
+            return unsound("the standardizer has another width");
         }
         let parameters = network.w1.iter().chain(&network.b1).chain(&network.w2).chain([&network.b2]);
         if parameters.into_iter().any(|value| !value.is_finite() || value.abs() > PARAMETER_MAX) {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::evaluation::Scored;
 use super::labels::{Label, LabelPolicy, effective_feedback};
 use super::sample::{Feedback, Sample};
+use super::standardizer::Standardizer;
 use super::training::TrainingRow;
 use crate::detection::attempt::{RequestKey, Timestamp};
 use crate::detection::features::FeatureSchema;
@@ -146,7 +147,30 @@ pub fn build(
     Ok(Prepared { train: Dataset { rows: train }, hold_out: Dataset { rows: hold_out }, counts })
 }
 
+impl Row {
+    /// The values as they were recorded.
+    pub fn snapshot(&self) -> Vec<f32> {
+        // They came from f32: nothing is lost.
+        self.values.iter().map(|value| *value as f32).collect()
+    }
+}
+
 impl Dataset {
+    /// Mean and deviation of every feature, by the rows' weights.
+    pub fn standardizer(&self, width: usize) -> Standardizer {
+        let snapshots: Vec<_> = self.rows.iter().map(|row| (row.snapshot(), row.weight)).collect();
+        Standardizer::fit(width, snapshots.iter().map(|(snapshot, weight)| (snapshot.as_slice(), *weight)))
+    }
+
+    /// The same rows with standardised values.
+    pub fn standardised(&self, standardizer: &Standardizer) -> Self {
+        let mut standardised = self.clone();
+        for row in &mut standardised.rows {
+            standardizer.apply(&row.snapshot(), &mut row.values);
+        }
+        standardised
+    }
+
     /// The rows as the trainer takes them.
     pub fn training_rows(&self) -> Vec<TrainingRow<'_>> {
         self.rows
@@ -156,14 +180,10 @@ impl Dataset {
     }
 
     /// The rows as `probability` scores them.
-    pub fn scored(&self, probability: impl Fn(&[f64]) -> f64) -> Vec<Scored> {
+    pub fn scored(&self, probability: impl Fn(&Row) -> f64) -> Vec<Scored> {
         self.rows
             .iter()
-            .map(|row| Scored {
-                score: probability(&row.values),
-                attack: row.label == Label::Attack,
-                weight: row.weight,
-            })
+            .map(|row| Scored { score: probability(row), attack: row.label == Label::Attack, weight: row.weight })
             .collect()
     }
 }

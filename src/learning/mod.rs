@@ -17,5 +17,6 @@ pub mod optimizer;
 pub mod policy;
 pub mod run;
 pub mod sample;
+pub mod standardizer;
 pub mod threshold;
 pub mod training;

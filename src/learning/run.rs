@@ -9,9 +9,10 @@ use super::dataset::{self, Prepared};
 use super::evaluation::{self, Evaluation};
 use super::gate::{self, Judgement};
 use super::labels::{Label, LabelPolicy};
+use super::mlp::Mlp;
 use super::sample::{Feedback, Sample};
-use super::threshold;
-use super::training::{self, Progress, TrainingError, TrainingOptions};
+use super::threshold::{self, Thresholds};
+use super::training::{self, Progress, TrainingError, TrainingOptions, TrainingRow};
 use crate::detection::features::FeatureSchema;
 
 /// What one training is asked to do.
@@ -124,31 +125,48 @@ pub fn fit(
     cancel: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ModelArtifact, RunError> {
-    let rows = prepared.train.training_rows();
-    let network = training::fit(&rows, &options.training, cancel, progress).map_err(|error| match error {
+    let standardizer = schema.is_unscaled().then(|| prepared.train.standardizer(schema.len()));
+    let standardised = standardizer.as_ref().map(|standardizer| prepared.train.standardised(standardizer));
+    let rows = standardised.as_ref().unwrap_or(&prepared.train).training_rows();
+    let mut network = training::fit(&rows, &options.training, cancel, progress).map_err(|error| match error {
         TrainingError::Cancelled => RunError::Cancelled,
         other => RunError::Training(other),
     })?;
-    let negatives: Vec<f64> = prepared
-        .hold_out
-        .rows
-        .iter()
-        .filter(|row| row.label == Label::Legit)
-        .map(|row| network.probability(&row.values))
-        .collect();
-    let thresholds = threshold::thresholds(&negatives, options.false_positive_budget);
-    let scored = prepared.hold_out.scored(|values| network.probability(values));
-    let evaluation = evaluation::evaluate(&scored, thresholds.block);
+    if standardizer.is_some() {
+        silence_constants(&mut network, &rows);
+    }
     let training = TrainingSummary {
         counts: prepared.counts,
         options: options.training.clone(),
         false_positive_budget: options.false_positive_budget,
     };
-    Ok(ModelArtifact::new(&options.profile, schema, network, thresholds, evaluation, training))
+    let mut artifact =
+        ModelArtifact::new(&options.profile, schema, network, Thresholds::default(), Evaluation::default(), training);
+    artifact.standardizer = standardizer;
+    let negatives: Vec<f64> = prepared
+        .hold_out
+        .rows
+        .iter()
+        .filter(|row| row.label == Label::Legit)
+        .map(|row| artifact.probability(&row.snapshot()))
+        .collect();
+    artifact.thresholds = threshold::thresholds(&negatives, options.false_positive_budget);
+    artifact.evaluation = measure(&artifact, &prepared.hold_out);
+    Ok(artifact)
+}
+
+/// Takes the weights from features that never varied in training: they are still the random ones of the start, and would
+/// speak up with the first value that differs.
+fn silence_constants(network: &mut Mlp, rows: &[TrainingRow<'_>]) {
+    for input in 0..network.inputs {
+        if rows.iter().all(|row| row.values[input] == 0.0) {
+            network.w1.iter_mut().skip(input).step_by(network.inputs).for_each(|weight| *weight = 0.0);
+        }
+    }
 }
 
 fn measure(artifact: &ModelArtifact, rows: &dataset::Dataset) -> Evaluation {
-    evaluation::evaluate(&rows.scored(|values| artifact.network.probability(values)), artifact.thresholds.block)
+    evaluation::evaluate(&rows.scored(|row| artifact.probability(&row.snapshot())), artifact.thresholds.block)
 }
 
 fn reason(artifact: &ModelArtifact, had_champion: bool) -> String {

@@ -13,7 +13,7 @@ use super::mode::{self, LearningMode};
 use super::site::Site;
 use super::slot::{ModelSlot, ServedModel};
 use crate::config::Config;
-use crate::detection::activity::ActivityLimits;
+use crate::detection::activity::{ActivityLimits, Evictions};
 use crate::detection::attempt::{Attempt, Outcome, RequestKey, Timestamp};
 use crate::detection::event::{AttemptEvent, BootId, Decision, Snapshot};
 use crate::detection::features::{FeatureContext, FeatureSchema};
@@ -49,7 +49,7 @@ struct State {
     tracker: Tracker,
     pending: Pending,
     /// Evictions per table as they were last reported.
-    evicted: [(&'static str, u64); 3],
+    evicted: Evictions,
 }
 
 /// Why an attempt was not taken.
@@ -141,7 +141,11 @@ impl Scorer {
             slot: parts.slot,
             mode: parts.mode,
             pseudonyms: ArcSwap::from_pointee(parts.pseudonymizer),
-            state: Mutex::new(State { tracker: Tracker::new(limits), pending: Pending::new(), evicted: [("", 0); 3] }),
+            state: Mutex::new(State {
+                tracker: Tracker::new(limits),
+                pending: Pending::new(),
+                evicted: Evictions::default(),
+            }),
             log: parts.log,
             metrics: parts.metrics,
         }
@@ -501,17 +505,9 @@ fn event_of(known: &Indexed) -> AttemptEvent {
 
 /// How much the tracker may hold, from the configuration.
 fn limits(config: &Config) -> TrackerLimits {
-    // A quarter for accounts and a quarter for pairs, the rest for source addresses, of which an attacker has the most.
     // The history is a second set of the same size.
-    let quarter = usize::try_from(config.limits.activity_bytes_max / 8).unwrap_or(usize::MAX);
-    TrackerLimits {
-        activity: ActivityLimits {
-            sources_bytes_max: quarter.saturating_mul(2),
-            users_bytes_max: quarter,
-            pairs_bytes_max: quarter,
-        },
-        snapshots_max: config.attempts.snapshots_max,
-    }
+    let bytes_max = usize::try_from(config.limits.activity_bytes_max / 2).unwrap_or(usize::MAX);
+    TrackerLimits { activity: ActivityLimits::of_total(bytes_max), snapshots_max: config.attempts.snapshots_max }
 }
 
 /// The outcome in one word, for metrics.

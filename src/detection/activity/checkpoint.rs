@@ -8,14 +8,15 @@ use std::net::IpAddr;
 
 use super::counter::Counter;
 use super::distinct::Distinct;
-use super::kinds::{Pair, Source, User};
+use super::kinds::Span;
 use super::table::{Entry, Table};
 use super::{Activity, ActivityLimits};
 use crate::detection::attempt::Timestamp;
 use crate::detection::codec::{Fault, Reader, put_count, put_tagged_ip};
 
 /// Version of the stored form; its first byte.
-const VERSION: u8 = 1;
+/// 2: more kinds, counters with successes.
+const VERSION: u8 = 2;
 
 /// Why bytes are not an activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,12 +36,35 @@ impl From<Fault> for ActivityError {
 }
 
 /// Something with a stored form of its own.
-trait Stored: Sized {
+pub(super) trait Stored: Sized {
     /// Fewest bytes that it takes.
     const BYTES_MIN: usize;
+    /// Appends the stored form.
     fn put(&self, out: &mut Vec<u8>);
+    /// Reads it back.
     fn read(reader: &mut Reader<'_>) -> Result<Self, Fault>;
 }
+
+/// The stored form of a struct: that of each named field in turn. All fields must be named, or it does not compile.
+macro_rules! stored {
+    ($kind:ident { $($field:ident: $type:ty),+ $(,)? }) => {
+        impl $crate::detection::activity::checkpoint::Stored for $kind {
+            const BYTES_MIN: usize =
+                0 $(+ <$type as $crate::detection::activity::checkpoint::Stored>::BYTES_MIN)+;
+
+            fn put(&self, out: &mut Vec<u8>) {
+                $($crate::detection::activity::checkpoint::Stored::put(&self.$field, out);)+
+            }
+
+            fn read(
+                reader: &mut $crate::detection::codec::Reader<'_>,
+            ) -> Result<Self, $crate::detection::codec::Fault> {
+                Ok(Self { $($field: $crate::detection::activity::checkpoint::Stored::read(reader)?),+ })
+            }
+        }
+    };
+}
+pub(super) use stored;
 
 impl Activity {
     /// The stored form.
@@ -49,6 +73,11 @@ impl Activity {
         put_table(&mut out, &self.sources);
         put_table(&mut out, &self.users);
         put_table(&mut out, &self.pairs);
+        put_table(&mut out, &self.networks);
+        put_table(&mut out, &self.accounts);
+        put_table(&mut out, &self.visits);
+        put_table(&mut out, &self.tags);
+        self.traffic.put(&mut out);
         out
     }
 
@@ -63,6 +92,11 @@ impl Activity {
             sources: read_table(&mut reader, limits.sources_bytes_max)?,
             users: read_table(&mut reader, limits.users_bytes_max)?,
             pairs: read_table(&mut reader, limits.pairs_bytes_max)?,
+            networks: read_table(&mut reader, limits.networks_bytes_max)?,
+            accounts: read_table(&mut reader, limits.accounts_bytes_max)?,
+            visits: read_table(&mut reader, limits.visits_bytes_max)?,
+            tags: read_table(&mut reader, limits.tags_bytes_max)?,
+            traffic: Stored::read(&mut reader)?,
         };
         reader.end()?;
         Ok(activity)
@@ -143,43 +177,35 @@ impl Stored for Option<Timestamp> {
     }
 }
 
-impl Stored for Source {
-    const BYTES_MIN: usize = 12;
+impl Stored for Span {
+    const BYTES_MIN: usize = 16;
     fn put(&self, out: &mut Vec<u8>) {
-        self.recent.put(out);
-        self.minutes.put(out);
-        self.names.put(out);
+        out.extend_from_slice(&self.first.millis().to_le_bytes());
+        out.extend_from_slice(&self.last.millis().to_le_bytes());
     }
     fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Self { recent: Distinct::read(reader)?, minutes: Counter::read(reader)?, names: Distinct::read(reader)? })
+        let (first, last) = (reader.i64()?, reader.i64()?);
+        let span = Self { first: Timestamp::from_millis(first), last: Timestamp::from_millis(last) };
+        if span.is_empty() && span != Self::default() { Err(Fault::Value) } else { Ok(span) }
     }
 }
 
-impl Stored for User {
-    const BYTES_MIN: usize = 8;
+impl<const WIDTH_MS: i64, const KEEP: usize> Stored for Counter<WIDTH_MS, KEEP> {
+    const BYTES_MIN: usize = 4;
     fn put(&self, out: &mut Vec<u8>) {
-        self.hours.put(out);
-        self.tags.put(out);
+        self.put(out);
     }
     fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Self { hours: Counter::read(reader)?, tags: Distinct::read(reader)? })
+        Self::read(reader)
     }
 }
 
-impl Stored for Pair {
-    const BYTES_MIN: usize = 10;
+impl<const KEEP: usize> Stored for Distinct<KEEP> {
+    const BYTES_MIN: usize = 4;
     fn put(&self, out: &mut Vec<u8>) {
-        self.first_success.put(out);
-        self.successes.put(out);
-        self.failing.put(out);
-        self.guessed.put(out);
+        self.put(out);
     }
     fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok(Self {
-            first_success: Stored::read(reader)?,
-            successes: Distinct::read(reader)?,
-            failing: Distinct::read(reader)?,
-            guessed: Stored::read(reader)?,
-        })
+        Self::read(reader)
     }
 }

@@ -3,6 +3,7 @@
 //! Only buckets in which something happened are kept, the newest `KEEP` of them. Adding commutes: which buckets survive
 //! depends on what was added, not on its order.
 
+use super::table::{make_room, vec_bytes};
 use crate::detection::attempt::Timestamp;
 use crate::detection::codec::{Fault, Reader, put_count};
 
@@ -13,26 +14,39 @@ pub struct Counts {
     pub attempts: u32,
     /// Attempts that failed because of the password.
     pub failures: u32,
+    /// Attempts that succeeded, where they are counted: nobody needs them per minute or per user.
+    pub successes: u32,
 }
 
 impl Counts {
     /// One attempt.
-    pub const ATTEMPT: Self = Self { attempts: 1, failures: 0 };
+    pub const ATTEMPT: Self = Self { attempts: 1, failures: 0, successes: 0 };
     /// One failure (its attempt is counted on its own).
-    pub const FAILURE: Self = Self { attempts: 0, failures: 1 };
+    pub const FAILURE: Self = Self { attempts: 0, failures: 1, successes: 0 };
+    /// One success (its attempt is counted on its own).
+    pub const SUCCESS: Self = Self { attempts: 0, failures: 0, successes: 1 };
 
     fn plus(self, more: Self) -> Self {
         Self {
             attempts: self.attempts.saturating_add(more.attempts),
             failures: self.failures.saturating_add(more.failures),
+            successes: self.successes.saturating_add(more.successes),
         }
     }
+}
+
+/// What happened in one stretch of `WIDTH_MS`. 16 bytes: there are millions of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its number since the epoch. 2³¹ minutes are four thousand years.
+    number: i32,
+    counts: Counts,
 }
 
 /// Counts in buckets of `WIDTH_MS`, ascending.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counter<const WIDTH_MS: i64, const KEEP: usize> {
-    buckets: Vec<(i64, Counts)>,
+    buckets: Vec<Bucket>,
 }
 
 /// Bytes of one bucket in the stored form.
@@ -41,15 +55,17 @@ const BUCKET_BYTES: usize = 16;
 impl<const WIDTH_MS: i64, const KEEP: usize> Counter<WIDTH_MS, KEEP> {
     /// Adds `counts` at `ts`.
     pub fn add(&mut self, ts: Timestamp, counts: Counts) {
-        let bucket = Self::bucket(ts);
-        match self.buckets.binary_search_by_key(&bucket, |&(bucket, _)| bucket) {
-            Ok(place) => self.buckets[place].1 = self.buckets[place].1.plus(counts),
+        let number = Self::bucket(ts);
+        match self.buckets.binary_search_by_key(&number, |bucket| bucket.number) {
+            Ok(place) => self.buckets[place].counts = self.buckets[place].counts.plus(counts),
             Err(0) if self.buckets.len() >= KEEP => {}
+            Err(place) if self.buckets.len() >= KEEP => {
+                self.buckets.remove(0);
+                self.buckets.insert(place - 1, Bucket { number, counts });
+            }
             Err(place) => {
-                self.buckets.insert(place, (bucket, counts));
-                if self.buckets.len() > KEEP {
-                    self.buckets.remove(0);
-                }
+                make_room(&mut self.buckets);
+                self.buckets.insert(place, Bucket { number, counts });
             }
         }
     }
@@ -62,37 +78,43 @@ impl<const WIDTH_MS: i64, const KEEP: usize> Counter<WIDTH_MS, KEEP> {
         self.buckets
             .iter()
             .rev()
-            .skip_while(|&&(bucket, _)| bucket > last)
-            .take_while(|&&(bucket, _)| bucket > before)
-            .fold(Counts::default(), |sum, &(_, counts)| sum.plus(counts))
+            .skip_while(|bucket| bucket.number > last)
+            .take_while(|bucket| bucket.number > before)
+            .fold(Counts::default(), |sum, bucket| sum.plus(bucket.counts))
     }
 
     /// The beginning of the newest bucket before that of `ts` in which there was an attempt.
     pub fn last_before(&self, ts: Timestamp) -> Option<Timestamp> {
         let end = Self::bucket(ts);
-        let earlier = self.buckets.iter().rev().find(|&&(bucket, counts)| bucket < end && counts.attempts > 0);
-        earlier.map(|&(bucket, _)| Timestamp::from_millis(bucket.saturating_mul(WIDTH_MS)))
+        let earlier = self.buckets.iter().rev().find(|bucket| bucket.number < end && bucket.counts.attempts > 0);
+        earlier.map(|bucket| Self::beginning(bucket.number))
     }
 
     /// Where the newest bucket begins.
     pub fn newest(&self) -> Option<Timestamp> {
-        self.buckets.last().map(|&(bucket, _)| Timestamp::from_millis(bucket.saturating_mul(WIDTH_MS)))
+        self.buckets.last().map(|bucket| Self::beginning(bucket.number))
     }
 
     /// Whether a failure lies in any bucket that is still kept.
     pub fn any_failure(&self) -> bool {
-        self.buckets.iter().any(|&(_, counts)| counts.failures > 0)
+        self.buckets.iter().any(|bucket| bucket.counts.failures > 0)
     }
 
     /// Forgets the buckets that ended before `oldest`.
     pub fn trim(&mut self, oldest: Timestamp) {
         let oldest = Self::bucket(oldest);
-        self.buckets.retain(|&(bucket, _)| bucket >= oldest);
+        self.buckets.retain(|bucket| bucket.number >= oldest);
     }
 
     /// How many buckets are kept.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.buckets.len()
+    }
+
+    /// Estimated heap bytes.
+    pub fn heap_bytes(&self) -> usize {
+        vec_bytes::<Bucket>(self.buckets.len())
     }
 
     /// Whether nothing was counted.
@@ -100,16 +122,22 @@ impl<const WIDTH_MS: i64, const KEEP: usize> Counter<WIDTH_MS, KEEP> {
         self.buckets.is_empty()
     }
 
-    fn bucket(ts: Timestamp) -> i64 {
-        ts.millis().div_euclid(WIDTH_MS)
+    fn bucket(ts: Timestamp) -> i32 {
+        let number = ts.millis().div_euclid(WIDTH_MS);
+        i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+    }
+
+    fn beginning(number: i32) -> Timestamp {
+        Timestamp::from_millis(i64::from(number).saturating_mul(WIDTH_MS))
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         put_count(out, self.buckets.len());
-        for (bucket, counts) in &self.buckets {
-            out.extend_from_slice(&bucket.to_le_bytes());
+        for Bucket { number, counts } in &self.buckets {
+            out.extend_from_slice(&number.to_le_bytes());
             out.extend_from_slice(&counts.attempts.to_le_bytes());
             out.extend_from_slice(&counts.failures.to_le_bytes());
+            out.extend_from_slice(&counts.successes.to_le_bytes());
         }
     }
 
@@ -118,14 +146,14 @@ impl<const WIDTH_MS: i64, const KEEP: usize> Counter<WIDTH_MS, KEEP> {
         if count > KEEP {
             return Err(Fault::Value);
         }
-        let mut buckets: Vec<(i64, Counts)> = Vec::with_capacity(count);
+        let mut buckets: Vec<Bucket> = Vec::with_capacity(count);
         for _ in 0..count {
-            let bucket = reader.i64()?;
-            let counts = Counts { attempts: reader.u32()?, failures: reader.u32()? };
-            if buckets.last().is_some_and(|&(before, _)| before >= bucket) {
+            let number = i32::from_le_bytes(reader.array()?);
+            let counts = Counts { attempts: reader.u32()?, failures: reader.u32()?, successes: reader.u32()? };
+            if buckets.last().is_some_and(|before| before.number >= number) {
                 return Err(Fault::Value);
             }
-            buckets.push((bucket, counts));
+            buckets.push(Bucket { number, counts });
         }
         Ok(Self { buckets })
     }
@@ -149,8 +177,8 @@ mod tests {
         counter.add(at(90), Counts::FAILURE);
         counter.add(at(200), Counts::ATTEMPT);
 
-        assert_eq!(counter.sum(at(119), 120_000), Counts { attempts: 2, failures: 1 });
-        assert_eq!(counter.sum(at(150), 120_000), Counts { attempts: 1, failures: 1 });
+        assert_eq!(counter.sum(at(119), 120_000), Counts { attempts: 2, failures: 1, successes: 0 });
+        assert_eq!(counter.sum(at(150), 120_000), Counts { attempts: 1, failures: 1, successes: 0 });
         assert_eq!(counter.sum(at(10), 120_000).attempts, 1, "to the width of a bucket");
         assert_eq!(counter.sum(at(-1), 120_000), Counts::default());
     }

@@ -3,6 +3,7 @@
 //! Over the cap the ones seen longest ago go. Adding commutes: the set holds the `KEEP` greatest pairs of (last seen,
 //! hash), whatever the order in which they came.
 
+use super::table::{make_room, vec_bytes};
 use crate::detection::attempt::Timestamp;
 use crate::detection::codec::{Fault, Reader, put_count};
 
@@ -30,6 +31,7 @@ impl<const KEEP: usize> Distinct<KEEP> {
             }
             self.items.remove(0);
         }
+        make_room(&mut self.items);
         let place = self.items.partition_point(|known| *known < item);
         self.items.insert(place, item);
     }
@@ -66,6 +68,11 @@ impl<const KEEP: usize> Distinct<KEEP> {
     /// How many hashes are kept.
     pub fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Estimated heap bytes.
+    pub fn heap_bytes(&self) -> usize {
+        vec_bytes::<(i64, u64)>(self.items.len())
     }
 
     /// Whether nothing was seen.

@@ -1,4 +1,5 @@
-//! What has been going on: the counters behind the features, per client address, per user and per (user, network).
+//! What has been going on: the counters behind the features, per client address and network, per user, per pair of
+//! them, per password tag, and for the site as a whole.
 //!
 //! Integer counts in time buckets and capped sets of hashes, driven by event time only. Adding commutes, so nodes that
 //! saw the same attempts in any order hold equal activities (as long as no cap makes one of them forget something).
@@ -10,77 +11,41 @@ mod checkpoint;
 mod counter;
 mod distinct;
 mod kinds;
+mod limits;
 mod table;
+mod view;
 
 use std::net::IpAddr;
 
 use super::attempt::{Attempt, Outcome, PasswordTag, Pseudonym, RequestKey, Timestamp, client_network};
 pub use checkpoint::ActivityError;
 pub use counter::Counts;
-use kinds::{Pair, Source, User};
+use kinds::{Account, Network, Pair, Source, Tag, Traffic, User, Visit};
+pub use limits::{ActivityLimits, ActivityStats, Evictions, KindStats};
 use table::Table;
+pub use view::View;
 
 /// One hour in milliseconds: the window of everything counted per client address.
 pub const HOUR_MS: i64 = 3600 * 1000;
 /// One day in milliseconds: the longest window of a feature. What is older when it arrives is history.
 pub const DAY_MS: i64 = 24 * HOUR_MS;
-/// How long a pair of user and network is remembered after anything last happened there.
+/// How long an address or network is remembered for its last success.
+pub const KNOWN_SOURCE_MS: i64 = 7 * DAY_MS;
+/// How long a user is remembered after the last success, altogether and from one address, and a pair of user and network
+/// after anything last happened there.
 pub const KNOWN_PAIR_MS: i64 = 30 * DAY_MS;
-
-/// How many bytes each kind of entry may take (estimated).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ActivityLimits {
-    /// Client addresses.
-    pub sources_bytes_max: usize,
-    /// Users.
-    pub users_bytes_max: usize,
-    /// Pairs of user and client network.
-    pub pairs_bytes_max: usize,
-}
-
-impl Default for ActivityLimits {
-    fn default() -> Self {
-        const MIB: usize = 1 << 20;
-        // 64 MiB in all: some 80 000 addresses, 55 000 users and 55 000 pairs active within their windows (measured).
-        Self { sources_bytes_max: 32 * MIB, users_bytes_max: 16 * MIB, pairs_bytes_max: 16 * MIB }
-    }
-}
-
-/// How full one kind of entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct KindStats {
-    /// Entries held.
-    pub entries: usize,
-    /// Estimated bytes that they take.
-    pub bytes: usize,
-    /// Entries that had to go because of the cap, since the start.
-    pub evicted: u64,
-}
-
-/// How full an [`Activity`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ActivityStats {
-    /// Client addresses.
-    pub sources: KindStats,
-    /// Users.
-    pub users: KindStats,
-    /// Pairs of user and client network.
-    pub pairs: KindStats,
-}
-
-impl ActivityStats {
-    /// Entries that had to leave each table since the start, by table.
-    pub fn evictions(&self) -> [(&'static str, u64); 3] {
-        [("sources", self.sources.evicted), ("users", self.users.evicted), ("pairs", self.pairs.evicted)]
-    }
-}
 
 /// The counters. Equality is equality of contents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activity {
     sources: Table<IpAddr, Source>,
+    networks: Table<IpAddr, Network>,
     users: Table<u64, User>,
+    accounts: Table<u64, Account>,
     pairs: Table<(u64, IpAddr), Pair>,
+    visits: Table<(u64, IpAddr), Visit>,
+    tags: Table<u64, Tag>,
+    traffic: Traffic,
 }
 
 impl Default for Activity {
@@ -94,8 +59,13 @@ impl Activity {
     pub fn new(limits: ActivityLimits) -> Self {
         Self {
             sources: Table::new(limits.sources_bytes_max),
+            networks: Table::new(limits.networks_bytes_max),
             users: Table::new(limits.users_bytes_max),
+            accounts: Table::new(limits.accounts_bytes_max),
             pairs: Table::new(limits.pairs_bytes_max),
+            visits: Table::new(limits.visits_bytes_max),
+            tags: Table::new(limits.tags_bytes_max),
+            traffic: Traffic::default(),
         }
     }
 
@@ -105,7 +75,11 @@ impl Activity {
             return;
         }
         self.sources.update(attempt.client_ip, |source| source.attempt(attempt));
+        self.networks.update(client_network(attempt.client_ip), |network| network.attempt(attempt));
         self.users.update(attempt.user.short(), |user| user.attempt(attempt));
+        if let Some(tag) = attempt.password {
+            self.tags.update(tag.0, |tag| tag.attempt(attempt));
+        }
     }
 
     /// Counts what became of an attempt. Only successes and failures say anything about a password; the others count
@@ -114,16 +88,31 @@ impl Activity {
         if attempt.no_auth {
             return;
         }
-        let pair = (attempt.user.short(), client_network(attempt.client_ip));
+        let (user, ip, network) = (attempt.user.short(), attempt.client_ip, client_network(attempt.client_ip));
         match outcome {
             Outcome::Unknown | Outcome::Blocked => {}
-            Outcome::Success => self.pairs.update(pair, |pair| pair.success(attempt)),
+            Outcome::Success => {
+                self.sources.update(ip, |source| source.success(attempt));
+                self.networks.update(network, |network| network.success(attempt));
+                self.accounts.update(user, |account| account.success(attempt));
+                self.pairs.update((user, network), |pair| pair.success(attempt));
+                self.visits.update((user, ip), |visit| visit.success(attempt));
+                self.traffic.outcome(attempt.ts, Counts::SUCCESS);
+            }
             Outcome::Failure => {
-                self.sources.update(attempt.client_ip, |source| source.failure(attempt));
-                self.users.update(attempt.user.short(), |user| user.failure(attempt));
-                self.pairs.update(pair, |pair| pair.failure(attempt));
+                self.sources.update(ip, |source| source.failure(attempt));
+                self.networks.update(network, |network| network.failure(attempt));
+                self.users.update(user, |user| user.failure(attempt));
+                self.pairs.update((user, network), |pair| pair.failure(attempt));
+                self.visits.update((user, ip), |visit| visit.failure(attempt));
+                self.traffic.outcome(attempt.ts, Counts::FAILURE);
             }
         }
+    }
+
+    /// What is known around `attempt` at its time, looked up once.
+    pub fn view<'a>(&'a self, attempt: &'a Attempt) -> View<'a> {
+        View::new(self, attempt)
     }
 
     /// When the last attempt from `ip` not later than `ts` was made, other than the request `except` itself.
@@ -162,21 +151,38 @@ impl Activity {
     /// Changes the caps; what is over them leaves with the next insertions.
     pub fn set_limits(&mut self, limits: ActivityLimits) {
         self.sources.set_bytes_max(limits.sources_bytes_max);
+        self.networks.set_bytes_max(limits.networks_bytes_max);
         self.users.set_bytes_max(limits.users_bytes_max);
+        self.accounts.set_bytes_max(limits.accounts_bytes_max);
         self.pairs.set_bytes_max(limits.pairs_bytes_max);
+        self.visits.set_bytes_max(limits.visits_bytes_max);
+        self.tags.set_bytes_max(limits.tags_bytes_max);
     }
 
-    /// Forgets what is older than its window at `now`: a day, thirty days for pairs. Password tags go after a day
-    /// everywhere.
+    /// Forgets what is older than its window at `now`: a day for attempts and failures, a week for the successes of an
+    /// address or network, thirty days for accounts, pairs and visits. Password tags go after a day everywhere.
     pub fn prune(&mut self, now: Timestamp) {
         self.sources.prune(now);
+        self.networks.prune(now);
         self.users.prune(now);
+        self.accounts.prune(now);
         self.pairs.prune(now);
+        self.visits.prune(now);
+        self.tags.prune(now);
+        self.traffic.trim(now);
     }
 
     /// How full the tables are.
     pub fn stats(&self) -> ActivityStats {
-        ActivityStats { sources: stats(&self.sources), users: stats(&self.users), pairs: stats(&self.pairs) }
+        ActivityStats {
+            sources: stats(&self.sources),
+            networks: stats(&self.networks),
+            users: stats(&self.users),
+            accounts: stats(&self.accounts),
+            pairs: stats(&self.pairs),
+            visits: stats(&self.visits),
+            tags: stats(&self.tags),
+        }
     }
 }
 

@@ -14,8 +14,8 @@ pub trait Entry: Default {
     /// Estimated heap bytes, a function of the contents.
     fn heap_bytes(&self) -> usize;
 
-    /// Whether it goes only after all entries that are not worth keeping have gone.
-    fn worth_keeping(&self) -> bool;
+    /// What would be lost with it.
+    fn worth(&self) -> Worth;
 
     /// When something last happened here.
     fn last_active(&self) -> Timestamp;
@@ -24,9 +24,29 @@ pub trait Entry: Default {
     fn trim(&mut self, now: Timestamp) -> bool;
 }
 
-/// Estimated bytes of a vector of `len` items: it grows by doubling, from four.
+/// What an entry is worth when room is short: whoever has less goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Worth {
+    /// It was seen, that is all.
+    Little,
+    /// It is evidence of an attack.
+    Evidence,
+    /// It is familiar. Successes are the one thing that an attacker cannot make at will, to push others out.
+    Familiarity,
+}
+
+/// Makes room for one more item, doubling from one: most entries of a flood hold a single item of each sort, and the
+/// standard library would begin with room for four.
+pub fn make_room<T>(items: &mut Vec<T>) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(items.len().max(1));
+    }
+}
+
+/// Estimated bytes of a vector of `len` items that grew by [`make_room`], with what the allocator adds: eight bytes, in
+/// steps of sixteen from 32 on, as glibc does on 64 bits.
 pub fn vec_bytes<T>(len: usize) -> usize {
-    if len == 0 { 0 } else { len.next_power_of_two().max(4) * size_of::<T>() }
+    if len == 0 { 0 } else { (len.next_power_of_two() * size_of::<T>() + 8).next_multiple_of(16).max(32) }
 }
 
 /// A capped map.
@@ -43,7 +63,7 @@ pub struct Table<K, V> {
 #[derive(Debug, Clone)]
 struct Slot<V> {
     value: V,
-    worth_keeping: bool,
+    worth: Worth,
     last_active: Timestamp,
     bytes: usize,
 }
@@ -61,14 +81,14 @@ impl<K: Ord + Hash + Copy, V: Entry> Table<K, V> {
     pub fn update(&mut self, key: K, change: impl FnOnce(&mut V)) {
         let slot = self.map.entry(key).or_insert_with(|| Slot {
             value: V::default(),
-            worth_keeping: false,
+            worth: Worth::Little,
             last_active: Timestamp::from_millis(i64::MIN),
             bytes: 0,
         });
         change(&mut slot.value);
         let before = slot.bytes;
         slot.bytes = Self::SLOT_BYTES + slot.value.heap_bytes();
-        slot.worth_keeping = slot.value.worth_keeping();
+        slot.worth = slot.value.worth();
         slot.last_active = slot.value.last_active();
         self.bytes = self.bytes - before + slot.bytes;
         self.keep_cap();
@@ -111,7 +131,7 @@ impl<K: Ord + Hash + Copy, V: Entry> Table<K, V> {
             let keep = slot.value.trim(now);
             if keep {
                 slot.bytes = Self::SLOT_BYTES + slot.value.heap_bytes();
-                slot.worth_keeping = slot.value.worth_keeping();
+                slot.worth = slot.value.worth();
                 slot.last_active = slot.value.last_active();
                 bytes += slot.bytes;
             }
@@ -136,11 +156,10 @@ impl<K: Ord + Hash + Copy, V: Entry> Table<K, V> {
         }
     }
 
-    /// Evicts a sixteenth: first the entries that are not worth keeping, each group in the order of last activity.
+    /// Evicts a sixteenth: the least worth first, each group in the order of last activity.
     fn evict_batch(&mut self) {
         let batch = (self.map.len() / 16).max(1);
-        let mut order: Vec<_> =
-            self.map.iter().map(|(key, slot)| (slot.worth_keeping, slot.last_active, *key)).collect();
+        let mut order: Vec<_> = self.map.iter().map(|(key, slot)| (slot.worth, slot.last_active, *key)).collect();
         order.select_nth_unstable(batch - 1);
         for (_, _, key) in &order[..batch] {
             if let Some(slot) = self.map.remove(key) {
@@ -174,8 +193,8 @@ mod tests {
         fn heap_bytes(&self) -> usize {
             self.bytes
         }
-        fn worth_keeping(&self) -> bool {
-            self.keep
+        fn worth(&self) -> Worth {
+            if self.keep { Worth::Evidence } else { Worth::Little }
         }
         fn last_active(&self) -> Timestamp {
             Timestamp::from_millis(self.active)

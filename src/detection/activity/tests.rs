@@ -59,7 +59,7 @@ fn a_blocked_or_unknown_attempt_is_an_attempt_but_no_failure() {
 
     let counts = activity.source_counts(NETWORK.into(), at(3), HOUR_MS);
 
-    assert_eq!(counts, Counts { attempts: 3, failures: 1 });
+    assert_eq!(counts, Counts { attempts: 3, failures: 1, successes: 0 });
     assert_eq!(activity.user_counts(Pseudonym([1; 16]), at(3), DAY_MS), counts);
 }
 
@@ -137,14 +137,15 @@ fn guessing_is_remembered_after_its_tags_were_forgotten() {
 
     assert!(!known_good(&activity, 3 * DAY));
     assert_eq!(activity.distinct_tags(Pseudonym([1; 16]), at(101), None), 0);
-    assert_eq!((activity.stats().sources.entries, activity.stats().pairs.entries), (0, 1));
+    assert_eq!((activity.stats().users.entries, activity.stats().tags.entries), (0, 0));
+    assert_eq!(activity.stats().pairs.entries, 1);
     activity.prune(at(40 * DAY));
     assert_eq!(activity, Activity::default());
 }
 
 #[test]
 fn tables_stay_below_their_caps_and_count_what_they_evict() {
-    let limits = ActivityLimits { sources_bytes_max: 20_000, users_bytes_max: 20_000, pairs_bytes_max: 20_000 };
+    let limits = ActivityLimits::of_total(20_000 * 32);
     let mut activity = Activity::new(limits);
     for number in 0..5000u32 {
         let mut one = attempt(1, i64::from(number), Some(1));
@@ -156,9 +157,60 @@ fn tables_stay_below_their_caps_and_count_what_they_evict() {
     let stats = activity.stats();
 
     for kind in [stats.sources, stats.users, stats.pairs] {
-        assert!(kind.bytes <= 20_000 && kind.entries > 10, "{kind:?}");
+        assert!(kind.bytes <= 200_000 && kind.entries > 10, "{kind:?}");
         assert!(kind.evicted > 4000, "{kind:?}");
     }
+}
+
+#[test]
+fn an_entry_stays_within_its_memory() {
+    let mut activity = Activity::default();
+    told(&mut activity, &attempt(1, 0, Some(1)), Outcome::Failure);
+    told(&mut activity, &attempt(1, 0, Some(1)), Outcome::Success);
+    let once =
+        [("sources", 512), ("networks", 320), ("users", 400), ("accounts", 256), ("pairs", 320), ("visits", 256)];
+    let bytes = |activity: &Activity, name| {
+        let kind = activity.stats().kinds().into_iter().find(|(kind, _)| *kind == name).unwrap().1;
+        kind.bytes / kind.entries
+    };
+    for (name, most) in once {
+        assert!(bytes(&activity, name) <= most, "{name}: {}", bytes(&activity, name));
+    }
+
+    // One address and one user, each at all their caps.
+    for number in 0..3000u32 {
+        let mut one = attempt(1, 29 * i64::from(number), Some(number.into()));
+        one.request.0[..4].copy_from_slice(&number.to_le_bytes());
+        one.name.0[..4].copy_from_slice(&number.to_le_bytes());
+        told(&mut activity, &one, Outcome::Failure);
+        told(&mut activity, &one, Outcome::Success);
+    }
+    let capped =
+        [("sources", 6144), ("networks", 3072), ("users", 4096), ("accounts", 512), ("pairs", 400), ("visits", 3072)];
+    for (name, most) in capped {
+        assert!(bytes(&activity, name) <= most, "{name}: {}", bytes(&activity, name));
+    }
+}
+
+#[test]
+fn a_flood_of_failures_does_not_push_out_who_is_familiar() {
+    let mut activity = Activity::new(ActivityLimits::of_total(2 << 20));
+    told(&mut activity, &attempt(1, 0, Some(1)), Outcome::Success);
+    for number in 1..20_000u32 {
+        let mut one = attempt(1, i64::from(number), Some(number.into()));
+        one.client_ip = (0x0a00_0000 + (number << 8)).to_be_bytes().into();
+        one.user.0[..4].copy_from_slice(&number.to_le_bytes());
+        told(&mut activity, &one, Outcome::Failure);
+    }
+
+    let stats = activity.stats();
+    assert!(
+        [stats.sources, stats.networks, stats.users, stats.pairs, stats.visits].iter().all(|kind| kind.evicted > 1000)
+    );
+    let later = attempt(2, 30_000, Some(1));
+    let view = activity.view(&later);
+    assert!(view.address_known_lately() && view.network_known() && view.protocol_known());
+    assert_eq!((view.last_success(), view.source_users_in(), view.network_successes()), (Some(at(0)), 1, 1));
 }
 
 #[test]
@@ -172,8 +224,8 @@ fn another_version_and_damaged_bytes_are_refused() {
         assert!(decode(&bytes[..length]).is_err(), "cut at {length}");
     }
     assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
-    assert_eq!(decode(&[2]), Err(ActivityError::Version(2)));
-    assert!(decode(&[1, 0xff, 0xff, 0xff, 0xff]).is_err());
+    assert_eq!(decode(&[1]), Err(ActivityError::Version(1)));
+    assert!(decode(&[2, 0xff, 0xff, 0xff, 0xff]).is_err());
 }
 
 proptest! {
@@ -204,7 +256,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_decoder_panic(mut bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
-        bytes[0] = 1;
+        bytes[0] = 2;
         let _ = Activity::decode(&bytes, ActivityLimits::default());
     }
 }

@@ -71,7 +71,7 @@ fn score_and_outcome_are_one_attempt_and_one_failure() {
     assert_eq!(tracker.complete(key(1), Some(&attempt(1)), Outcome::Failure), Complete::Recorded);
     assert_eq!(tracker.complete(key(1), None, Outcome::Failure), Complete::AlreadyKnown);
 
-    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 1 });
+    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 1, successes: 0 });
     assert_eq!(tracker.lookup(key(1)).unwrap().snapshot, Some(snapshot));
 }
 
@@ -87,7 +87,7 @@ fn other_content_or_another_outcome_is_a_conflict_and_changes_nothing() {
     assert_eq!(tracker.complete(key(1), None, Outcome::Failure), Complete::Conflict);
     assert_eq!(tracker.complete(key(9), None, Outcome::Failure), Complete::NeverScored);
 
-    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 0 });
+    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 0, successes: 0 });
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn an_unknown_outcome_counts_nothing_and_is_amended_by_a_late_one() {
     tracker.begin(&attempt(1), None, None);
 
     assert_eq!(tracker.complete(key(1), None, Outcome::Unknown), Complete::Recorded);
-    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 0 });
+    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 0, successes: 0 });
     assert_eq!(tracker.complete(key(1), None, Outcome::Failure), Complete::Recorded);
     assert_eq!(tracker.complete(key(1), None, Outcome::Unknown), Complete::AlreadyKnown);
-    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 1 });
+    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 1, successes: 0 });
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn the_tail_skips_own_events_and_what_was_applied() {
     assert_eq!(outcome, Applied { attempt: false, outcome: true });
 
     assert_eq!((tracker.last_applied(PEER), tracker.last_applied(OWN)), (Some(3), None));
-    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 1 });
+    assert_eq!(counts(tracker.activity()), Counts { attempts: 1, failures: 1, successes: 0 });
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn historical_events_never_touch_the_live_counters_but_can_be_looked_up() {
     tracker.apply(&historical);
 
     assert_eq!(counts(tracker.activity()), Counts::default());
-    assert_eq!(counts(tracker.history()), Counts { attempts: 1, failures: 1 });
+    assert_eq!(counts(tracker.history()), Counts { attempts: 1, failures: 1, successes: 0 });
     assert!(tracker.lookup(key(1)).unwrap().historical);
 }
 
@@ -230,7 +230,7 @@ fn after_a_restart_nothing_is_counted_twice() {
 
     let late = after.apply_remote(&own_event(4, 1, Some(Outcome::Failure)), newer);
     assert_eq!(late, Applied { attempt: false, outcome: true });
-    assert_eq!(counts(after.activity()), Counts { attempts: 3, failures: 3 });
+    assert_eq!(counts(after.activity()), Counts { attempts: 3, failures: 3, successes: 0 });
 }
 
 #[test]

@@ -1,29 +1,15 @@
-//! What the model sees: the ordered list of features and how each is computed and scaled.
+//! The six features of the original: what one address does, and little else. Kept for what was built on them.
 //!
-//! A snapshot is computed once per attempt, before the attempt itself is counted and before its outcome is known. The
-//! schema is fixed-width: its fingerprint stands in every snapshot, sample and model, and nothing of another fingerprint
-//! is ever mixed with it.
+//! Each is divided by the value that becomes 1 and cut off there.
 
-use sha2::{Digest, Sha256};
-
-use super::activity::{Activity, HOUR_MS};
-use super::attempt::Attempt;
-use super::event::Snapshot;
-
-/// What the caller knows about the circumstances of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FeatureContext {
-    /// The client network is on a configured list or a cached blocklist answer. The caller's own flag need not be
-    /// repeated here: it stands in the attempt.
-    pub suspicious: bool,
-    /// Hour of the event in the configured time zone, 0–23.
-    pub hour: u8,
-}
+use super::super::activity::{Activity, HOUR_MS};
+use super::super::attempt::Attempt;
+use super::{FeatureContext, Group};
 
 /// How a feature is computed. The numbers are part of the fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+pub(super) enum Kind {
     /// Seconds since the previous attempt from this address; an hour if there is none.
     TimeBetweenAttempts = 1,
     /// Failures from this address in the last hour.
@@ -38,88 +24,44 @@ enum Kind {
     SuspiciousNetwork = 6,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Feature {
-    name: String,
-    kind: Kind,
-    /// The raw value that becomes 1; what is above is cut off.
-    scale: f64,
-}
-
-/// The ordered features of one profile.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FeatureSchema {
-    profile: &'static str,
-    features: Vec<Feature>,
-    names: Vec<String>,
-    fingerprint: u64,
-}
-
 /// The raw value of `TimeBetweenAttempts` when there was no earlier attempt, in seconds.
 const NO_EARLIER_ATTEMPT_S: f64 = 3600.0;
 
-impl FeatureSchema {
-    /// The six features of the original, in its order.
-    pub fn compat6() -> Self {
-        Self::of(
-            "compat-6",
-            &[
-                ("TimeBetweenAttempts", Kind::TimeBetweenAttempts, NO_EARLIER_ATTEMPT_S),
-                ("FailedAttemptsLastHour", Kind::FailedAttemptsLastHour, 100.0),
-                ("DifferentUsernames", Kind::DifferentUsernames, 20.0),
-                ("DifferentPasswords", Kind::DifferentPasswords, 20.0),
-                ("TimeOfDay", Kind::TimeOfDay, 24.0),
-                ("SuspiciousNetwork", Kind::SuspiciousNetwork, 1.0),
-            ],
-        )
+/// One of the six.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Feature {
+    pub(super) name: &'static str,
+    pub(super) group: Group,
+    pub(super) kind: Kind,
+    /// The raw value that becomes 1; what is above is cut off.
+    pub(super) scale: f64,
+}
+
+/// In the order of the original.
+pub(super) const FEATURES: [Feature; 6] = [
+    feature("TimeBetweenAttempts", Group::Source, Kind::TimeBetweenAttempts, NO_EARLIER_ATTEMPT_S),
+    feature("FailedAttemptsLastHour", Group::Source, Kind::FailedAttemptsLastHour, 100.0),
+    feature("DifferentUsernames", Group::Source, Kind::DifferentUsernames, 20.0),
+    feature("DifferentPasswords", Group::Password, Kind::DifferentPasswords, 20.0),
+    feature("TimeOfDay", Group::Time, Kind::TimeOfDay, 24.0),
+    feature("SuspiciousNetwork", Group::Network, Kind::SuspiciousNetwork, 1.0),
+];
+
+const fn feature(name: &'static str, group: Group, kind: Kind, scale: f64) -> Feature {
+    Feature { name, group, kind, scale }
+}
+
+impl Feature {
+    /// What goes into the fingerprint behind the name: its kind (u8), the bits of its scale (f64).
+    pub(super) fn definition(&self) -> Vec<u8> {
+        let mut definition = vec![self.kind as u8];
+        definition.extend_from_slice(&self.scale.to_bits().to_le_bytes());
+        definition
     }
 
-    fn of(profile: &'static str, features: &[(&str, Kind, f64)]) -> Self {
-        let features: Vec<_> =
-            features.iter().map(|&(name, kind, scale)| Feature { name: name.to_owned(), kind, scale }).collect();
-        let names = features.iter().map(|feature| feature.name.clone()).collect();
-        let fingerprint = fingerprint(&features);
-        Self { profile, features, names, fingerprint }
-    }
-
-    /// Name of the profile, as the configuration spells it.
-    pub fn profile(&self) -> &'static str {
-        self.profile
-    }
-
-    /// Names in the order of the values.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// Place of the feature `name`.
-    pub fn index_of(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|known| known == name)
-    }
-
-    /// How many values a snapshot has.
-    pub fn len(&self) -> usize {
-        self.features.len()
-    }
-
-    /// Whether there are no features at all.
-    pub fn is_empty(&self) -> bool {
-        self.features.is_empty()
-    }
-
-    /// Eight bytes of a SHA-256 over names, kinds and scales in order: another order, name or scale is another schema.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-
-    /// The features of `attempt`, each 0–1. `activity` must not contain the attempt yet; what it holds of later times is
-    /// not looked at.
-    pub fn snapshot(&self, activity: &Activity, attempt: &Attempt, context: &FeatureContext) -> Snapshot {
-        let values = self.features.iter().map(|feature| {
-            let raw = raw_value(feature.kind, activity, attempt, context);
-            (raw / feature.scale).clamp(0.0, 1.0) as f32
-        });
-        Snapshot { fingerprint: self.fingerprint, values: values.collect() }
+    pub(super) fn value(&self, activity: &Activity, attempt: &Attempt, context: &FeatureContext) -> f32 {
+        let raw = raw_value(self.kind, activity, attempt, context);
+        (raw / self.scale).clamp(0.0, 1.0) as f32
     }
 }
 
@@ -133,25 +75,8 @@ fn raw_value(kind: Kind, activity: &Activity, attempt: &Attempt, context: &Featu
         Kind::DifferentUsernames => activity.distinct_names(ip, ts, attempt.name) as f64,
         Kind::DifferentPasswords => activity.distinct_tags(attempt.user, ts, attempt.password) as f64,
         Kind::TimeOfDay => f64::from(context.hour.min(23)),
-        Kind::SuspiciousNetwork => {
-            let suspicious = context.suspicious || attempt.suspicious_network == Some(true);
-            if suspicious { 1.0 } else { 0.0 }
-        }
+        Kind::SuspiciousNetwork => f64::from(u8::from(context.suspects(attempt))),
     }
-}
-
-/// Canonical encoding: per feature the length of its name (u32), its name, its kind (u8), the bits of its scale (f64).
-fn fingerprint(features: &[Feature]) -> u64 {
-    let mut hash = Sha256::new();
-    hash.update(b"nauthilus-neural/features/1\0");
-    for feature in features {
-        hash.update((feature.name.len() as u32).to_le_bytes());
-        hash.update(feature.name.as_bytes());
-        hash.update([feature.kind as u8]);
-        hash.update(feature.scale.to_bits().to_le_bytes());
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    u64::from_le_bytes(*digest.first_chunk().expect("8 of 32 bytes"))
 }
 
 #[cfg(test)]
@@ -160,6 +85,7 @@ mod tests {
 
     use super::*;
     use crate::detection::attempt::{Outcome, PasswordTag, Protocol, Pseudonym, RequestKey, Timestamp};
+    use crate::detection::features::FeatureSchema;
 
     const CONTEXT: FeatureContext = FeatureContext { suspicious: false, hour: 12 };
 
@@ -270,18 +196,5 @@ mod tests {
         flagged.suspicious_network = Some(true);
 
         assert_eq!(value(&Activity::default(), &flagged, "SuspiciousNetwork"), 1.0);
-    }
-
-    #[test]
-    fn the_fingerprint_names_exactly_this_schema() {
-        let schema = FeatureSchema::compat6();
-        let of = |features: &[(&str, Kind, f64)]| FeatureSchema::of("test", features).fingerprint();
-        let one = of(&[("A", Kind::TimeOfDay, 24.0), ("B", Kind::SuspiciousNetwork, 1.0)]);
-
-        assert_eq!((schema.len(), schema.profile()), (6, "compat-6"));
-        assert_eq!(schema.fingerprint(), FeatureSchema::compat6().fingerprint());
-        assert_ne!(one, of(&[("B", Kind::SuspiciousNetwork, 1.0), ("A", Kind::TimeOfDay, 24.0)]));
-        assert_ne!(one, of(&[("A", Kind::TimeOfDay, 23.0), ("B", Kind::SuspiciousNetwork, 1.0)]));
-        assert_ne!(one, of(&[("AB", Kind::TimeOfDay, 24.0), ("", Kind::SuspiciousNetwork, 1.0)]));
     }
 }

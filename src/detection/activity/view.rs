@@ -1,0 +1,195 @@
+//! What is known around one attempt at its time: every table is asked once, and the questions have names.
+//!
+//! Each answer is what it was before the attempt: nothing that happened later counts, and an attempt must not be counted
+//! before its view is taken. What that means for a model is in [`features`](crate::detection::features).
+
+use super::kinds::{Account, Network, Pair, Source, Tag, User, Visit};
+use super::{Activity, Counts, DAY_MS};
+use crate::detection::attempt::{Attempt, Timestamp, client_network};
+
+/// The entries that an attempt concerns, as far as there are any.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    attempt: &'a Attempt,
+    source: Option<&'a Source>,
+    network: Option<&'a Network>,
+    user: Option<&'a User>,
+    account: Option<&'a Account>,
+    pair: Option<&'a Pair>,
+    visit: Option<&'a Visit>,
+    tag: Option<&'a Tag>,
+    activity: &'a Activity,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(activity: &'a Activity, attempt: &'a Attempt) -> Self {
+        let (user, ip, network) = (attempt.user.short(), attempt.client_ip, client_network(attempt.client_ip));
+        Self {
+            attempt,
+            source: activity.sources.get(&ip),
+            network: activity.networks.get(&network),
+            user: activity.users.get(&user),
+            account: activity.accounts.get(&user),
+            pair: activity.pairs.get(&(user, network)),
+            visit: activity.visits.get(&(user, ip)),
+            tag: attempt.password.and_then(|tag| activity.tags.get(&tag.0)),
+            activity,
+        }
+    }
+
+    fn ts(&self) -> Timestamp {
+        self.attempt.ts
+    }
+
+    // The client address.
+
+    /// The previous attempt from the address, up to a day ago.
+    pub fn source_previous(&self) -> Option<Timestamp> {
+        self.source?.previous_attempt(self.ts(), Some(self.attempt.request))
+    }
+
+    /// Since when the address is remembered. It is forgotten after a day without an attempt, or a week without a success
+    /// if there was one; what has merely not been cleared away yet does not count.
+    pub fn source_first(&self) -> Option<Timestamp> {
+        let day_before = self.ts().plus_millis(-DAY_MS);
+        let lately = self.source_previous().is_some_and(|previous| previous > day_before);
+        self.source?.first_attempt(self.ts()).filter(|_| lately || self.source_users_in() > 0)
+    }
+
+    /// Attempts and failures of the address, up to an hour, to the minute.
+    pub fn source_counts(&self, window_ms: i64) -> Counts {
+        self.source.map_or_else(Counts::default, |source| source.counts(self.ts(), window_ms))
+    }
+
+    /// Failures and successes of the address in a day, to the hour.
+    pub fn source_outcomes(&self) -> Counts {
+        self.source.map_or_else(Counts::default, |source| source.outcomes(self.ts()))
+    }
+
+    /// Names that the address tried in the last hour, the present one included.
+    pub fn source_names(&self) -> usize {
+        self.source.map_or(0, |source| source.other_names(self.ts(), self.attempt.name)) + 1
+    }
+
+    /// Names with which the address failed in the last day.
+    pub fn source_failed_names(&self) -> usize {
+        self.source.map_or(0, |source| source.failed_names(self.ts()))
+    }
+
+    /// Users who logged in from the address in the last week.
+    pub fn source_users_in(&self) -> usize {
+        self.source.map_or(0, |source| source.users_in(self.ts()))
+    }
+
+    // The client network.
+
+    /// Attempts and failures of the network, up to a day, to the quarter of an hour.
+    pub fn network_counts(&self, window_ms: i64) -> Counts {
+        self.network.map_or_else(Counts::default, |network| network.counts(self.ts(), window_ms))
+    }
+
+    /// Users who failed from the network in the last day.
+    pub fn network_failed_users(&self) -> usize {
+        self.network.map_or(0, |network| network.failed_users(self.ts()))
+    }
+
+    /// Logins from the network in the last week.
+    pub fn network_successes(&self) -> u32 {
+        self.network.map_or(0, |network| network.successes(self.ts()))
+    }
+
+    /// Whether nothing is remembered of the network.
+    pub fn network_new(&self) -> bool {
+        self.network_counts(DAY_MS) == Counts::default() && self.network_successes() == 0
+    }
+
+    // What the user is known by. Successes only.
+
+    /// When the user last logged in, up to thirty days ago.
+    pub fn last_success(&self) -> Option<Timestamp> {
+        self.account?.last_success(self.ts())
+    }
+
+    /// Whether the user logged in with the protocol of the attempt in the last thirty days.
+    pub fn protocol_known(&self) -> bool {
+        self.account.is_some_and(|account| account.knows_protocol(self.ts(), self.attempt.protocol))
+    }
+
+    /// Whether the user logged in from the network in the last thirty days.
+    pub fn network_known(&self) -> bool {
+        // One table may have had to forget what the other still knows.
+        self.pair.is_some_and(|pair| pair.familiar(self.ts())) || self.address_known()
+    }
+
+    /// Whether the user logged in from the address in the last thirty days.
+    pub fn address_known(&self) -> bool {
+        self.visit.is_some_and(|visit| visit.familiar(self.ts()))
+    }
+
+    /// Whether the user logged in from the address in the last seven days.
+    pub fn address_known_lately(&self) -> bool {
+        self.visit.is_some_and(|visit| visit.lately_familiar(self.ts()))
+    }
+
+    // What was tried on the user.
+
+    /// Failures of the user from the address, up to a day, to the quarter of an hour.
+    pub fn visit_failures(&self, window_ms: i64) -> u32 {
+        self.visit.map_or(0, |visit| visit.failures(self.ts(), window_ms))
+    }
+
+    /// Failures of the user, up to an hour, to the minute.
+    pub fn user_failures(&self, window_ms: i64) -> u32 {
+        self.user.map_or(0, |user| user.failures(self.ts(), window_ms))
+    }
+
+    /// Failures of the user in a day, to the hour.
+    pub fn user_failures_day(&self) -> u32 {
+        self.user.map_or(0, |user| user.counts(self.ts(), DAY_MS).failures)
+    }
+
+    /// Addresses from which the user failed in the last day.
+    pub fn user_failing_addresses(&self) -> usize {
+        self.user.map_or(0, |user| user.failing_addresses(self.ts()))
+    }
+
+    /// Networks from which the user failed in the last day.
+    pub fn user_failing_networks(&self) -> usize {
+        self.user.map_or(0, |user| user.failing_networks(self.ts()))
+    }
+
+    // Passwords.
+
+    /// Whether the tag of the attempt was tried for the user in the last day.
+    pub fn tag_repeated(&self) -> bool {
+        let tried = |tag| self.user.is_some_and(|user| user.tried(self.ts(), tag));
+        self.attempt.password.is_some_and(tried)
+    }
+
+    /// Tags tried for the user in the last day, other than the present one.
+    pub fn user_other_tags(&self) -> usize {
+        self.user.map_or(0, |user| user.other_tags(self.ts(), self.attempt.password))
+    }
+
+    /// Tags that failed for the user from the address in the last day, other than the present one.
+    pub fn visit_other_tags(&self) -> usize {
+        self.visit.map_or(0, |visit| visit.other_tags(self.ts(), self.attempt.password))
+    }
+
+    /// Other users on whom the tag was tried in the last day.
+    pub fn tag_other_users(&self) -> usize {
+        self.tag.map_or(0, |tag| tag.other_users(self.ts(), self.attempt.user))
+    }
+
+    // The site.
+
+    /// Failures and successes of everybody in the last ten minutes.
+    pub fn traffic_recent(&self) -> Counts {
+        self.activity.traffic.recent(self.ts())
+    }
+
+    /// Failures and successes of everybody in the last day.
+    pub fn traffic_base(&self) -> Counts {
+        self.activity.traffic.base(self.ts())
+    }
+}

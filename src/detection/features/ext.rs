@@ -1,0 +1,329 @@
+//! The features of `ext-mlp16`: the address, its network, what the user is known by, what is tried on the user, the
+//! passwords, the site.
+//!
+//! Counts and times enter as ln(1 + x), flags and shares as they are; whoever trains on them standardises them. What is
+//! not known is said by a feature of its own and never looks like a zero. The hour of the day is left out on purpose: it
+//! made detection worse.
+//!
+//! Nobody becomes familiar by failing, and "the same wrong password again" excuses only where the user has logged in
+//! before: elsewhere each retry counts as a fresh guess. Otherwise a bot that repeats one password would look like a
+//! forgotten telephone. For the same reason no feature counts how often a password was used.
+
+use super::super::activity::{Activity, Counts, DAY_MS, HOUR_MS, KNOWN_PAIR_MS, View};
+use super::super::attempt::{Attempt, Protocol, Timestamp};
+use super::{FeatureContext, Group};
+use crate::numeric::ln_1p;
+
+/// How a feature is computed. The numbers are part of the fingerprint: a changed definition gets a new one. From 64 on,
+/// below are the ones of compat-6. Each tells the raw value; windows end at the time of the attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// Seconds since the previous attempt from the address; a day if that is longer ago or there was none.
+    SourceGap = 64,
+    /// Failures from the address in 5 minutes.
+    SourceFailures5m = 65,
+    /// Failures from the address in an hour.
+    SourceFailures1h = 66,
+    /// Failures from the address in a day.
+    SourceFailures24h = 67,
+    /// Attempts from the address in an hour, without this one.
+    SourceAttempts1h = 68,
+    /// Names tried from the address in an hour, this one included.
+    SourceNames1h = 69,
+    /// Names with which the address failed in a day.
+    SourceFailedNames24h = 70,
+    /// Share of failures in what is known of the address of a day, drawn towards a third: (f + ½) / (f + s + 1½).
+    SourceFailureShare = 71,
+    /// Seconds since the first attempt from the address; 0 if it is new, which the next feature tells.
+    SourceAge = 72,
+    /// 1 if nothing is remembered of the address.
+    SourceNew = 73,
+    /// Users who logged in from the address in a week.
+    SourceUsersIn7d = 74,
+
+    /// Failures from the network in an hour.
+    NetworkFailures1h = 80,
+    /// Failures from the network in a day.
+    NetworkFailures24h = 81,
+    /// Users who failed from the network in a day.
+    NetworkFailedUsers24h = 82,
+    /// Logins from the network in a week.
+    NetworkSuccesses7d = 83,
+    /// 1 if nothing is remembered of the network.
+    NetworkNew = 84,
+    /// 1 if the network is on a list or the caller suspects it.
+    NetworkSuspicious = 85,
+
+    /// 1 if the user has not logged in for thirty days, as far as anybody remembers: the next four say nothing then.
+    UserWithoutHistory = 96,
+    /// 1 if the user has logged in lately, but not from this network.
+    UserNewNetwork = 97,
+    /// 1 if the user has logged in lately, but not from this address.
+    UserNewAddress = 98,
+    /// 1 if the user logged in from this address in the last seven days.
+    UserAddressSucceeded7d = 99,
+    /// Seconds since the user last logged in; thirty days if without history.
+    UserSinceSuccess = 100,
+    /// 1 if the caller says that there is no such user.
+    UserNotFound = 101,
+    /// 1 if the caller does not say whether there is such a user.
+    UserFoundMissing = 102,
+
+    /// Failures of the user in 5 minutes.
+    UserFailures5m = 112,
+    /// Failures of the user in an hour.
+    UserFailures1h = 113,
+    /// Failures of the user in a day.
+    UserFailures24h = 114,
+    /// Addresses from which the user failed in a day.
+    UserFailingAddresses24h = 115,
+    /// Networks from which the user failed in a day.
+    UserFailingNetworks24h = 116,
+    /// Failures of the user from this address in an hour.
+    VisitFailures1h = 117,
+
+    /// 1 if the caller sends no password tag: then the next two say nothing.
+    PasswordMissing = 128,
+    /// 1 if this password was tried for the user in the last day and the user has logged in from this network.
+    PasswordRepeatedAtHome = 129,
+    /// Other users on whom this password was tried in a day.
+    PasswordOtherUsers24h = 130,
+    /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
+    /// network, failures elsewhere. 0 where passwords would have to be told apart and this one has no tag.
+    UserGuesses24h = 131,
+    /// The same from this address alone.
+    VisitGuesses24h = 132,
+
+    /// Share of failures in what became known of the last ten minutes, drawn towards the share of the day.
+    SiteFailureShare10m = 144,
+    /// By how much that exceeds the share of the day.
+    SiteFailureExcess = 145,
+
+    /// 1 if the user has logged in lately, but not with this protocol.
+    ProtocolNew = 160,
+    /// 1 if the caller does not say which protocol it is.
+    ProtocolMissing = 161,
+}
+
+/// What becomes of the raw value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Scale {
+    /// It is taken as it is: flags, shares.
+    AsIs = 0,
+    /// ln(1 + x): counts, seconds.
+    Log = 1,
+}
+
+/// One feature.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Feature {
+    pub(super) name: &'static str,
+    pub(super) group: Group,
+    kind: Kind,
+    scale: Scale,
+}
+
+/// In the order of the values.
+pub(super) const FEATURES: [Feature; 39] = {
+    use Group::{AccountUnderAttack, Familiarity, Global, Network, Password, Source};
+    use Scale::{AsIs, Log};
+    [
+        feature("source_gap_s", Source, Kind::SourceGap, Log),
+        feature("source_failures_5m", Source, Kind::SourceFailures5m, Log),
+        feature("source_failures_1h", Source, Kind::SourceFailures1h, Log),
+        feature("source_failures_24h", Source, Kind::SourceFailures24h, Log),
+        feature("source_attempts_1h", Source, Kind::SourceAttempts1h, Log),
+        feature("source_names_1h", Source, Kind::SourceNames1h, Log),
+        feature("source_failed_names_24h", Source, Kind::SourceFailedNames24h, Log),
+        feature("source_failure_share_24h", Source, Kind::SourceFailureShare, AsIs),
+        feature("source_age_s", Source, Kind::SourceAge, Log),
+        feature("source_new", Source, Kind::SourceNew, AsIs),
+        feature("source_users_in_7d", Source, Kind::SourceUsersIn7d, Log),
+        feature("network_failures_1h", Network, Kind::NetworkFailures1h, Log),
+        feature("network_failures_24h", Network, Kind::NetworkFailures24h, Log),
+        feature("network_failed_users_24h", Network, Kind::NetworkFailedUsers24h, Log),
+        feature("network_successes_7d", Network, Kind::NetworkSuccesses7d, Log),
+        feature("network_new", Network, Kind::NetworkNew, AsIs),
+        feature("network_suspicious", Network, Kind::NetworkSuspicious, AsIs),
+        feature("user_without_history", Familiarity, Kind::UserWithoutHistory, AsIs),
+        feature("user_new_network", Familiarity, Kind::UserNewNetwork, AsIs),
+        feature("user_new_address", Familiarity, Kind::UserNewAddress, AsIs),
+        feature("user_address_succeeded_7d", Familiarity, Kind::UserAddressSucceeded7d, AsIs),
+        feature("user_since_success_s", Familiarity, Kind::UserSinceSuccess, Log),
+        feature("user_not_found", Familiarity, Kind::UserNotFound, AsIs),
+        feature("user_found_missing", Familiarity, Kind::UserFoundMissing, AsIs),
+        feature("user_failures_5m", AccountUnderAttack, Kind::UserFailures5m, Log),
+        feature("user_failures_1h", AccountUnderAttack, Kind::UserFailures1h, Log),
+        feature("user_failures_24h", AccountUnderAttack, Kind::UserFailures24h, Log),
+        feature("user_failing_addresses_24h", AccountUnderAttack, Kind::UserFailingAddresses24h, Log),
+        feature("user_failing_networks_24h", AccountUnderAttack, Kind::UserFailingNetworks24h, Log),
+        feature("user_address_failures_1h", AccountUnderAttack, Kind::VisitFailures1h, Log),
+        feature("password_missing", Password, Kind::PasswordMissing, AsIs),
+        feature("password_repeated_at_home", Password, Kind::PasswordRepeatedAtHome, AsIs),
+        feature("password_other_users_24h", Password, Kind::PasswordOtherUsers24h, Log),
+        feature("user_guesses_24h", Password, Kind::UserGuesses24h, Log),
+        feature("user_address_guesses_24h", Password, Kind::VisitGuesses24h, Log),
+        feature("site_failure_share_10m", Global, Kind::SiteFailureShare10m, AsIs),
+        feature("site_failure_excess", Global, Kind::SiteFailureExcess, AsIs),
+        feature("protocol_new", Group::Protocol, Kind::ProtocolNew, AsIs),
+        feature("protocol_missing", Group::Protocol, Kind::ProtocolMissing, AsIs),
+    ]
+};
+
+const fn feature(name: &'static str, group: Group, kind: Kind, scale: Scale) -> Feature {
+    Feature { name, group, kind, scale }
+}
+
+impl Feature {
+    /// What goes into the fingerprint behind the name: its kind (u8), its scale (u8).
+    pub(super) fn definition(&self) -> Vec<u8> {
+        vec![self.kind as u8, self.scale as u8]
+    }
+}
+
+const MINUTES_5_MS: i64 = HOUR_MS / 12;
+/// Weight of the day in the share of ten minutes: so many outcomes count for as much as the whole day.
+const SITE_PRIOR: f64 = 8.0;
+
+/// The values of `features` for `attempt`.
+pub(super) fn values(
+    features: &[Feature],
+    activity: &Activity,
+    attempt: &Attempt,
+    context: &FeatureContext,
+) -> Vec<f32> {
+    let scene = Scene::new(activity, attempt, context);
+    let scaled = |feature: &Feature| match feature.scale {
+        Scale::AsIs => scene.raw(feature.kind) as f32,
+        Scale::Log => ln_1p(scene.raw(feature.kind)) as f32,
+    };
+    features.iter().map(scaled).collect()
+}
+
+/// An attempt, and what several features want to know of it.
+struct Scene<'a> {
+    attempt: &'a Attempt,
+    view: View<'a>,
+    suspicious: bool,
+    last_success: Option<Timestamp>,
+    source_first: Option<Timestamp>,
+    /// The user has logged in from this network.
+    at_home: bool,
+    day: Counts,
+}
+
+impl<'a> Scene<'a> {
+    fn new(activity: &'a Activity, attempt: &'a Attempt, context: &FeatureContext) -> Self {
+        let view = activity.view(attempt);
+        Self {
+            attempt,
+            suspicious: context.suspects(attempt),
+            last_success: view.last_success(),
+            source_first: view.source_first(),
+            at_home: view.network_known(),
+            day: view.traffic_base(),
+            view,
+        }
+    }
+
+    fn raw(&self, kind: Kind) -> f64 {
+        let view = &self.view;
+        match kind {
+            Kind::SourceGap => self.seconds_since(view.source_previous(), DAY_MS),
+            Kind::SourceFailures5m => view.source_counts(MINUTES_5_MS).failures.into(),
+            Kind::SourceFailures1h => view.source_counts(HOUR_MS).failures.into(),
+            Kind::SourceFailures24h => view.source_outcomes().failures.into(),
+            Kind::SourceAttempts1h => view.source_counts(HOUR_MS).attempts.into(),
+            Kind::SourceNames1h => count(view.source_names()),
+            Kind::SourceFailedNames24h => count(view.source_failed_names()),
+            Kind::SourceFailureShare => {
+                let Counts { failures, successes, .. } = view.source_outcomes();
+                (f64::from(failures) + 0.5) / (f64::from(failures) + f64::from(successes) + 1.5)
+            }
+            Kind::SourceAge => self.source_first.map_or(0.0, |first| self.attempt.ts.seconds_since(first)),
+            Kind::SourceNew => flag(self.source_first.is_none()),
+            Kind::SourceUsersIn7d => count(view.source_users_in()),
+
+            Kind::NetworkFailures1h => view.network_counts(HOUR_MS).failures.into(),
+            Kind::NetworkFailures24h => view.network_counts(DAY_MS).failures.into(),
+            Kind::NetworkFailedUsers24h => count(view.network_failed_users()),
+            Kind::NetworkSuccesses7d => view.network_successes().into(),
+            Kind::NetworkNew => flag(view.network_new()),
+            Kind::NetworkSuspicious => flag(self.suspicious),
+
+            Kind::UserWithoutHistory => flag(!self.has_history()),
+            Kind::UserNewNetwork => flag(self.has_history() && !self.at_home),
+            Kind::UserNewAddress => flag(self.has_history() && !view.address_known()),
+            Kind::UserAddressSucceeded7d => flag(view.address_known_lately()),
+            Kind::UserSinceSuccess => self.seconds_since(self.last_success, KNOWN_PAIR_MS),
+            Kind::UserNotFound => flag(self.attempt.user_found == Some(false)),
+            Kind::UserFoundMissing => flag(self.attempt.user_found.is_none()),
+
+            Kind::UserFailures5m => view.user_failures(MINUTES_5_MS).into(),
+            Kind::UserFailures1h => view.user_failures(HOUR_MS).into(),
+            Kind::UserFailures24h => view.user_failures_day().into(),
+            Kind::UserFailingAddresses24h => count(view.user_failing_addresses()),
+            Kind::UserFailingNetworks24h => count(view.user_failing_networks()),
+            Kind::VisitFailures1h => view.visit_failures(HOUR_MS).into(),
+
+            Kind::PasswordMissing => flag(self.attempt.password.is_none()),
+            Kind::PasswordRepeatedAtHome => flag(self.at_home && view.tag_repeated()),
+            Kind::PasswordOtherUsers24h => count(view.tag_other_users()),
+            Kind::UserGuesses24h => self.guesses(|| view.user_other_tags(), view.user_failures_day()),
+            Kind::VisitGuesses24h => self.guesses(|| view.visit_other_tags(), view.visit_failures(DAY_MS)),
+
+            Kind::SiteFailureShare10m => self.share_10m(),
+            Kind::SiteFailureExcess => self.share_10m() - self.share_day(),
+
+            Kind::ProtocolNew => {
+                let named = self.attempt.protocol != Protocol::Unknown;
+                flag(named && self.has_history() && !view.protocol_known())
+            }
+            Kind::ProtocolMissing => flag(self.attempt.protocol == Protocol::Unknown),
+        }
+    }
+
+    fn has_history(&self) -> bool {
+        self.last_success.is_some()
+    }
+
+    /// Seconds since `before`, at most `most_ms`; just that if there is no `before`.
+    fn seconds_since(&self, before: Option<Timestamp>, most_ms: i64) -> f64 {
+        let most = most_ms as f64 / 1000.0;
+        before.map_or(most, |before| self.attempt.ts.seconds_since(before).clamp(0.0, most))
+    }
+
+    fn guesses(&self, other_tags: impl FnOnce() -> usize, failures: u32) -> f64 {
+        match (self.at_home, self.attempt.password) {
+            (false, _) => f64::from(failures) + 1.0,
+            (true, Some(_)) => count(other_tags()) + 1.0,
+            (true, None) => 0.0,
+        }
+    }
+
+    /// Share of failures in the outcomes of a day, drawn towards an eighth.
+    fn share_day(&self) -> f64 {
+        let failures = f64::from(self.day.failures);
+        (failures + 1.0) / (failures + f64::from(self.day.successes) + SITE_PRIOR)
+    }
+
+    fn share_10m(&self) -> f64 {
+        let recent = self.view.traffic_recent();
+        let failures = f64::from(recent.failures);
+        (failures + SITE_PRIOR * self.share_day()) / (failures + f64::from(recent.successes) + SITE_PRIOR)
+    }
+}
+
+fn flag(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+/// Sets are capped far below where a count would lose digits.
+fn count(items: usize) -> f64 {
+    items as f64
+}
+
+#[cfg(test)]
+mod tests;
