@@ -32,12 +32,15 @@ fn from(seconds: i64, ip: impl Into<IpAddr>) -> Attempt {
     Attempt { client_ip: ip.into(), ..at(seconds) }
 }
 
-fn with_tag(tag: u64, attempt: Attempt) -> Attempt {
-    Attempt { password: Some(PasswordTag(tag)), ..attempt }
+fn with_tag(tag: u64, mut attempt: Attempt) -> Attempt {
+    attempt.password = Some(PasswordTag(tag));
+    attempt
 }
 
-fn by(user: u8, attempt: Attempt) -> Attempt {
-    Attempt { user: Pseudonym([user; 16]), name: Pseudonym([user; 16]), ..attempt }
+fn by(user: u8, mut attempt: Attempt) -> Attempt {
+    attempt.user = Pseudonym([user; 16]);
+    attempt.name = attempt.user;
+    attempt
 }
 
 fn told(activity: &mut Activity, attempt: &Attempt, outcome: Outcome) {
