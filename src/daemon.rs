@@ -41,7 +41,7 @@ pub fn run(config_file: Option<&Path>) -> ExitCode {
     let config = match Config::load(config_file, std::env::vars()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", chain(&error));
             return ExitCode::from(exit::CONFIG);
         }
     };

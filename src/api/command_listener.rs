@@ -102,7 +102,11 @@ impl CommandListener {
             Ok(Claim::Lost) => false,
             Ok(Claim::Done(result)) => {
                 self.metrics.command(message.command.name(), "repeated");
+                // Every node that hears of the repetition knows the result; one of them tells it.
+                let told =
+                    self.store.claim_command(&unnamed(bytes), self.control.identity.boot, UNNAMED_CLAIM_TTL).await;
                 if message.id.is_some()
+                    && matches!(told, Ok(Claim::Won))
                     && let Some(reply_to) = &message.reply_to
                     && let Err(error) = self.store.finish_command(&id, &result, Some(reply_to)).await
                 {

@@ -9,10 +9,11 @@ use super::{Common, render};
 use crate::clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
+use crate::daemon::chain;
 
 pub fn run(common: &Common) -> Result<(), Failure> {
     let file = common.config_file();
-    let config = Config::load(file.as_deref(), std::env::vars()).map_err(|error| Failure::config(error.to_string()))?;
+    let config = Config::load(file.as_deref(), std::env::vars()).map_err(|error| Failure::config(chain(&error)))?;
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     Secrets::read(&config, credentials.as_deref())
         .map_err(|problems| Failure::config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
@@ -20,7 +21,7 @@ pub fn run(common: &Common) -> Result<(), Failure> {
         eprintln!("warning: {warning}");
     }
     let now = clock::now();
-    let schedules = config.training.schedules().map_err(|error| Failure::config(error.to_string()))?;
+    let schedules = config.training.schedules().map_err(|error| Failure::config(chain(&error)))?;
     let schedules: Vec<_> = schedules
         .iter()
         .map(|schedule| {

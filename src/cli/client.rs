@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::Common;
 use super::failure::Failure;
 use crate::config::Config;
+use crate::daemon::chain;
 use crate::exit;
 
 /// A training may take minutes; everything else answers at once.
@@ -32,7 +33,7 @@ impl Client {
     /// A client for the daemon that `--url` or the configuration names, with the token that can be found.
     pub fn open(common: &Common) -> Result<Self, Failure> {
         let config = Config::load(common.config_file().as_deref(), std::env::vars())
-            .map_err(|error| Failure::config(error.to_string()))?;
+            .map_err(|error| Failure::config(chain(&error)))?;
         let base = match &common.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{}", config.http.listen),

@@ -73,7 +73,7 @@ pub struct EvaluateArgs {
 /// Carries out `evaluate`.
 pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     let config = Config::load(common.config_file().as_deref(), std::env::vars())
-        .map_err(|error| Failure::config(error.to_string()))?;
+        .map_err(|error| Failure::config(chain(&error)))?;
     let budget = args.false_positive_budget.unwrap_or(config.ml.false_positive_budget);
     if !(budget > 0.0 && budget < 1.0) {
         return Err(Failure::usage("--false-positive-budget must lie between 0 and 1"));

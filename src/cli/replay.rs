@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::offline::Player;
 use super::{Common, input, render};
 use crate::config::Config;
+use crate::daemon::chain;
 use crate::detection::features::FeatureSchema;
 use crate::detection::record::CheckedRecord;
 use crate::detection::verdict::{self, Verdict, VerdictInput};
@@ -72,6 +73,9 @@ fn feed(common: &Common, files: &[PathBuf]) -> Result<(), Failure> {
         send(&client, lines, &mut fed)?;
     }
     let rejected = fed.rejected + unreadable as u64;
+    if fed.accepted == 0 {
+        return Err(Failure::data(format!("not one attempt was accepted, {rejected} were rejected")));
+    }
     if common.json {
         return render::json(&json!({ "accepted": fed.accepted, "rejected": rejected, "queued": fed.queued }));
     }
@@ -95,7 +99,7 @@ fn send(client: &Client, lines: Vec<u8>, fed: &mut Fed) -> Result<(), Failure> {
 
 fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> {
     let config = Config::load(common.config_file().as_deref(), std::env::vars())
-        .map_err(|error| Failure::config(error.to_string()))?;
+        .map_err(|error| Failure::config(chain(&error)))?;
     let schema = FeatureSchema::compat6();
     let model = last_good_model(&config, &schema)?;
     let input = input::checked(files)?;

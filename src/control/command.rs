@@ -6,7 +6,7 @@
 use std::fmt::Display;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ControlError;
 use crate::detection::attempt::Timestamp;
@@ -167,7 +167,29 @@ struct Fields {
     username: Option<String>,
     author: Option<String>,
     wait: Option<bool>,
+    /// Of `remove_features`, which this version refuses by name.
+    names: Option<Vec<String>>,
 }
+
+/// Every field that a message may have.
+const FIELDS: [&str; 16] = [
+    "command",
+    "id",
+    "reply_to",
+    "issued_by",
+    "expires_at",
+    "samples",
+    "epochs",
+    "generation",
+    "enabled",
+    "is_brute_force",
+    "request_id",
+    "client_ip",
+    "username",
+    "author",
+    "wait",
+    "names",
+];
 
 impl Message {
     /// Reads a message from the command channel.
@@ -175,7 +197,7 @@ impl Message {
     /// # Errors
     /// Naming the field that is missing, unknown, out of bounds or foreign to the command. The payload is not repeated.
     pub fn parse(bytes: &[u8]) -> Result<Self, ControlError> {
-        let fields: Fields = serde_json::from_slice(bytes).map_err(|error| parse_error(&error))?;
+        let fields: Fields = serde_json::from_slice(bytes).map_err(|error| parse_error(bytes, &error))?;
         if !is_object(bytes) {
             return Err(invalid("body", "is not a JSON object"));
         }
@@ -213,6 +235,7 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
         ("client_ip", fields.client_ip.is_some()),
         ("username", fields.username.is_some()),
         ("author", fields.author.is_some()),
+        ("names", fields.names.is_some()),
     ];
     let only = |allowed: &[&str]| match given.iter().find(|(name, given)| *given && !allowed.contains(name)) {
         Some((name, _)) => Err(invalid(name, "does not belong to this command")),
@@ -247,6 +270,7 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
                 id: fields.id.clone(),
             }))
         }
+        "remove_features" => Err(invalid("command", "remove_features is not supported by this version")),
         _ => Err(invalid("command", "is unknown")),
     }
 }
@@ -261,27 +285,28 @@ pub fn invalid(field: &'static str, error: impl Into<String>) -> ControlError {
     ControlError::Invalid { field, error: error.into() }
 }
 
-/// Turns a JSON error into one that names a place but repeats none of the content.
-pub fn parse_error(error: &serde_json::Error) -> ControlError {
-    let kind = match error.classify() {
-        serde_json::error::Category::Data => {
-            // serde's sentence quotes what was sent; only what it expected, which comes last, is ours to repeat.
-            let sentence = error.to_string();
-            let expected = sentence.rfind("expected ").map_or("", |at| &sentence[at..]);
-            let expected: String = expected.chars().take(160).collect();
-            return invalid(
-                "body",
-                match sentence.split(' ').next() {
-                    Some("missing" | "duplicate") => sentence,
-                    Some("unknown") => format!("has an unknown field, {expected}"),
-                    _ => format!("has a value of the wrong type, {expected}"),
-                },
-            );
-        }
-        serde_json::error::Category::Eof => "the JSON ends too early",
-        _ => "this is not JSON",
+/// What is wrong with JSON that is no message, without repeating what was sent: only names of ours are named.
+fn parse_error(bytes: &[u8], error: &serde_json::Error) -> ControlError {
+    if !error.is_data() {
+        let place = format!("is not JSON (line {}, column {})", error.line(), error.column());
+        return invalid("body", place);
+    }
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(bytes) else {
+        return invalid("body", "has a field twice, or is not a JSON object");
     };
-    invalid("body", format!("{kind} (line {}, column {})", error.line(), error.column()))
+    if !fields.contains_key("command") {
+        return invalid("command", "is missing");
+    }
+    let wrong = FIELDS.iter().find(|name| {
+        fields.get(**name).is_some_and(|value| {
+            let alone = Map::from_iter([("command".to_owned(), json!("")), ((**name).to_owned(), value.clone())]);
+            serde_json::from_value::<Fields>(Value::Object(alone)).is_err()
+        })
+    });
+    match wrong {
+        Some(name) => invalid(name, "has the wrong type"),
+        None => invalid("body", format!("has a field that is not one of {}", FIELDS.join(", "))),
+    }
 }
 
 fn within<T: From<u8> + PartialOrd + Copy + Display>(
@@ -324,7 +349,9 @@ mod tests {
     #[test]
     fn a_command_refuses_what_it_does_not_know() {
         for (text, field) in [
-            (r#"{"command":"train","epoch":50}"#, "epoch"),
+            (r#"{"command":"train","epoch":50}"#, "epochs"),
+            (r#"{"command":"train","samples":"many"}"#, "samples: has the wrong type"),
+            (r#"{"samples":5}"#, "command: is missing"),
             (r#"{"command":"reset","enabled":true}"#, "enabled"),
             (r#"{"command":"explode"}"#, "command"),
             (r#"{"command":"learning_mode"}"#, "enabled"),

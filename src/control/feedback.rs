@@ -18,8 +18,8 @@ use crate::store::{FeedbackAppended, StoreError};
 
 /// How long a node reads the stream to its end before it says that it does not know a request.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
-/// What another node has just been told reaches the stream within this time: a few of its append periods.
-const APPEND_LAG: Duration = Duration::from_millis(300);
+/// Between two looks at the stream. What another node has just scored reaches it within the limit above.
+const APPEND_LAG: Duration = Duration::from_millis(200);
 /// Counting new feedback stops here; the largest threshold that a configuration may name.
 const COUNT_MAX: u64 = 10_000;
 
@@ -92,12 +92,20 @@ impl ControlHandle {
 
     /// What is known of a request; on a miss the stream is read to its end first, and once more for what was on its way.
     async fn recall(&self, request: RequestKey) -> Result<Remembered, ControlError> {
-        for pause in [Duration::ZERO, APPEND_LAG] {
+        let deadline = tokio::time::Instant::now() + CATCH_UP_LIMIT;
+        loop {
             if let Some(remembered) = self.scorer.remembered(request) {
                 return Ok(remembered);
             }
-            tokio::time::sleep(pause).await;
-            self.replication.catch_up(CATCH_UP_LIMIT).await;
+            if !self.replication.catch_up(CATCH_UP_LIMIT).await {
+                let away =
+                    "this node does not know the request, and the store that may know it is away; try again later";
+                return Err(ControlError::Unavailable(away.into()));
+            }
+            if tokio::time::Instant::now() > deadline {
+                break;
+            }
+            tokio::time::sleep(APPEND_LAG).await;
         }
         self.scorer.remembered(request).ok_or_else(|| {
             self.metrics.feedback("unknown_request");

@@ -176,6 +176,7 @@ impl ControlHandle {
         let report = report.map_err(|error| match error {
             TrainError::Store(error) => ControlError::from(error),
             TrainError::Publish(error) => ControlError::from(error),
+            cancelled @ TrainError::Cancelled { .. } => ControlError::Unavailable(cancelled.to_string()),
             other => ControlError::Failed(other.to_string()),
         })?;
         let (outcome, reason) = (report.outcome(), report.reason());

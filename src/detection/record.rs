@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::attempt::{Attempt, Outcome, Protocol, RequestKey, Timestamp, canonical_ip};
@@ -231,7 +232,17 @@ impl AttemptRecord {
     /// Parses one JSON object. Unlike plain deserialisation this names the field that has the wrong type, and does not
     /// repeat its value.
     pub fn parse(json: &[u8]) -> Result<Self, RecordError> {
-        serde_json::from_slice(json).map_err(|_| Self::blame(json))
+        // serde would take a list of values in the order of the fields as well.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(RecordError::new("record", "must be one JSON object"));
+        }
+        serde_json::from_slice(json).map_err(|error| match error.classify() {
+            Category::Syntax | Category::Eof => {
+                let place = format!("is not JSON (line {}, column {})", error.line(), error.column());
+                RecordError::new("record", place)
+            }
+            _ => Self::blame(json),
+        })
     }
 
     fn blame(json: &[u8]) -> RecordError {

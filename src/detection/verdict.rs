@@ -143,7 +143,7 @@ fn suspicion(input: &VerdictInput, model: Verdict) -> (Verdict, &'static str) {
         // Without a probability there is nothing that could outweigh a rule: it stands.
         (Some(rule), Some(probability)) => weighted(input, rule, probability),
         _ if input.static_rule_triggered => (Verdict::Block, "a static rule hit"),
-        _ => (model, model_reason(model, input.probability)),
+        _ => (model, model_reason(model, input.probability, input.block_threshold.or(input.watch_threshold).is_some())),
     };
     match input.protection {
         Some(protection) if protection > verdict => (protection, "attack protection is active"),
@@ -179,9 +179,10 @@ fn model_verdict(input: &VerdictInput) -> Verdict {
     }
 }
 
-fn model_reason(model: Verdict, probability: Option<f64>) -> &'static str {
+fn model_reason(model: Verdict, probability: Option<f64>, has_threshold: bool) -> &'static str {
     match (model, probability) {
         (Verdict::Allow, None) => "no model serves and no rule hit",
+        (Verdict::Allow, Some(_)) if !has_threshold => "the model has no threshold yet: its data support none",
         (Verdict::Allow, Some(_)) => "the probability of attack is low",
         (Verdict::Watch | Verdict::StepUp, _) => "the probability of attack exceeds the watch threshold",
         (Verdict::Block, _) => "the probability of attack exceeds the block threshold",

@@ -26,8 +26,8 @@ use crate::store::registry::ModelId;
 use crate::telemetry::metrics::Metrics;
 
 /// An attempt whose outcome has not come within this time is told to the fleet without it, so that peers count it.
-/// One second: longer than nearly every password check, short against every window of the features.
-const ANNOUNCE_AFTER_MS: u64 = 1000;
+/// Half a second: longer than most password checks, and feedback on another node finds the attempt within a second.
+const ANNOUNCE_AFTER_MS: u64 = 500;
 
 /// Attempts older than the longest live window when they arrive are history: they train and touch no live counter.
 const HISTORY_AFTER_MS: i64 = 24 * 3600 * 1000;

@@ -237,3 +237,15 @@ async fn every_caller_may_do_what_its_role_says_and_nothing_else() {
         assert_eq!(scorer.get("/metrics").await.status, 200, "tokens work all the same");
     }
 }
+
+#[tokio::test]
+async fn an_attempt_is_one_json_object_and_never_a_list_of_values() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+
+    let scored = daemon.http.send("POST", "/v1/score", br#"["r1","198.51.100.7","alice"]"#.to_vec()).await;
+    let line = br#"["2026-01-05T00:00:00Z","198.51.100.7","alice",true,"imap"]"#.to_vec();
+    let taken = daemon.http.send("POST", "/v1/attempts", line).await;
+
+    assert_eq!((scored.status, &scored.body["field"]), (400, &"record".into()), "{scored:?}");
+    assert_eq!(taken.body["accepted"], 0, "{taken:?}");
+}

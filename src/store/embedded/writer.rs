@@ -213,11 +213,19 @@ impl Shared {
         let mut wait = BACKOFF_MIN;
         loop {
             if let Some(database) = self.database() {
-                wait = BACKOFF_MIN;
                 match inbox.recv_timeout(IDLE) {
                     Ok(Message::Step { weight, step, _place }) => {
-                        if let Err(error) = self.commit(&database, inbox, weight, step, _place) {
-                            self.give_up(&error.to_string());
+                        match self.commit(&database, inbox, weight, step, _place) {
+                            // Only a write that succeeded shows that the trouble is over: a full disk still opens.
+                            Ok(()) => wait = BACKOFF_MIN,
+                            Err(error) => {
+                                drop(database);
+                                self.give_up(&error.to_string());
+                                if !refuse_for(wait, inbox) {
+                                    return;
+                                }
+                                wait = (wait * 2).min(BACKOFF_MAX);
+                            }
                         }
                     }
                     Ok(Message::Broken) => self.give_up("a read failed"),
