@@ -2,16 +2,17 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test lint doc deny unit check ci
+.PHONY: help build test lint doc deny unit scripts check ci
 
 help:
 	@echo "make build   the release binary, target/release/nauthilus-neural"
 	@echo "make test    all tests, against a real Redis or Valkey (REDIS_SERVER names one)"
-	@echo "make lint    formatting, clippy and shellcheck, warnings are errors"
+	@echo "make lint    formatting and clippy, warnings are errors"
 	@echo "make doc     the documentation of the code, warnings are errors"
 	@echo "make deny    licences and sources of dependencies"
 	@echo "make unit    syntax and exposure of the systemd unit"
 	@echo "make check   all of the above but the build; what .ci/run runs"
+	@echo "make scripts shellcheck over the scripts, for whoever changes one"
 
 build:
 	$(CARGO) build --locked --release
@@ -22,15 +23,16 @@ test:
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; \
-	else echo "shellcheck is not installed: scripts are not checked"; fi
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 deny:
-	@deny=$$(scripts/ensure-cargo-deny.sh); \
-	if [ -n "$$deny" ]; then "$$deny" --locked check bans licenses sources; fi
+	deny=$$(scripts/ensure-cargo-deny.sh) && "$$deny" --locked check bans licenses sources
+
+# For whoever changes a script; shellcheck must be installed.
+scripts:
+	shellcheck scripts/*.sh .ci/run
 
 unit:
 	scripts/check-unit.sh

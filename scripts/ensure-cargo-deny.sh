@@ -1,6 +1,6 @@
 #!/bin/sh
-# Finds cargo-deny, or builds it into target/tools (two to five minutes, once). Prints its path, or nothing when it cannot
-# be had, for example without a network; everything else goes to standard error.
+# Finds cargo-deny, or builds it into target/tools (two to five minutes, once). Prints its path; everything
+# else goes to standard error. Fails when it can neither be found nor built.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -14,5 +14,6 @@ elif [ -x "$root/bin/cargo-deny" ]; then
 elif cargo install cargo-deny --locked --version "$version" --root "$root" >&2; then
     echo "$root/bin/cargo-deny"
 else
-    echo "cargo-deny cannot be built: licences and sources of dependencies are not checked" >&2
+    echo "cargo-deny cannot be built; install it by hand: cargo install cargo-deny --locked --version $version" >&2
+    exit 1
 fi
