@@ -19,6 +19,7 @@ pub mod config;
 pub mod clock;
 pub mod exit;
 pub mod notify;
+pub mod random;
 pub mod supervisor;
 pub mod telemetry;
 

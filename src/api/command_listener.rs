@@ -155,7 +155,7 @@ impl CommandListener {
         let id = match id {
             Some(id) => id,
             None => {
-                unnamed = format!("unnamed-{}", crate::serving::scorer::new_request_id());
+                unnamed = format!("unnamed-{}", crate::random::id());
                 &unnamed
             }
         };

@@ -8,8 +8,8 @@ use crate::daemon::chain;
 use crate::detection::pseudonym::Pseudonymizer;
 use crate::detection::record::{AttemptRecord, CheckedRecord};
 use crate::exit;
+use crate::random;
 use crate::records::RecordReader;
-use crate::serving::scorer::new_request_id;
 
 /// Bad lines that are named one by one.
 const NAMED_MAX: usize = 5;
@@ -54,7 +54,7 @@ pub fn checked(files: &[PathBuf]) -> Result<Input, Failure> {
     let mut records = Vec::new();
     let mut unusable = 0;
     let rejected = raw(files, |record| {
-        match record.check(None, now, &pseudonymizer, new_request_id) {
+        match record.check(None, now, &pseudonymizer, random::id) {
             Ok(checked) => records.push(checked),
             Err(error) => reject(&mut unusable, &error.to_string()),
         }

@@ -17,8 +17,9 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::Config;
+use crate::random;
 use crate::serving::mode::{self, LearningMode};
-use crate::serving::scorer::{Scorer, new_request_id};
+use crate::serving::scorer::Scorer;
 use crate::serving::slot::ModelSlot;
 use crate::state::identity::Identity;
 use crate::store::registry::{ModelId, RollbackReply, TriggerKey};
@@ -136,7 +137,7 @@ impl ControlHandle {
         caller: &Caller,
     ) -> Result<Value, ControlError> {
         let config = self.config.load();
-        let id = id.unwrap_or_else(new_request_id);
+        let id = id.unwrap_or_else(random::id);
         let request = TrainRequest {
             trigger: TriggerKey::Command { id: id.clone() },
             samples: samples.unwrap_or(usize::try_from(config.training.samples).unwrap_or(usize::MAX)),

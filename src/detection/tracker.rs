@@ -60,6 +60,21 @@ pub struct Indexed {
     precious: bool,
 }
 
+impl Indexed {
+    /// What is told of this attempt: to the fleet, and in a checkpoint. Whoever appends it sets origin and number.
+    pub fn event(&self) -> AttemptEvent {
+        AttemptEvent {
+            origin: BootId([0; 16]),
+            seq: 0,
+            attempt: self.attempt.clone(),
+            outcome: self.outcome,
+            snapshot: self.snapshot.as_deref().cloned(),
+            decision: self.decision,
+            historical: self.historical,
+        }
+    }
+}
+
 /// What an event changed in the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {

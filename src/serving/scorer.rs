@@ -22,6 +22,7 @@ use crate::detection::pseudonym::Pseudonymizer;
 use crate::detection::record::{AttemptRecord, CheckedRecord, RecordError};
 use crate::detection::tracker::{Applied, Begin, Complete, Indexed, Tracker, TrackerLimits};
 use crate::detection::verdict::{self, Verdict, VerdictInput, WeightedRule};
+use crate::random;
 use crate::store::registry::ModelId;
 use crate::telemetry::metrics::Metrics;
 
@@ -262,7 +263,7 @@ impl Scorer {
         };
         match state.tracker.complete(request, told_attempt.as_ref(), outcome) {
             Complete::Recorded => {
-                if let Some(event) = state.tracker.lookup(request).map(event_of) {
+                if let Some(event) = state.tracker.lookup(request).map(Indexed::event) {
                     self.tell(&mut state, event, now);
                 }
             }
@@ -321,7 +322,7 @@ impl Scorer {
     /// # Errors
     /// The first field that is missing or out of bounds.
     pub fn check(&self, record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
-        record.check(None, now, &self.pseudonyms.load(), new_request_id)
+        record.check(None, now, &self.pseudonyms.load(), random::id)
     }
 
     /// Counts an event of another node; `own` events are skipped.
@@ -372,7 +373,7 @@ impl Scorer {
     fn announce(&self, state: &mut State, now: Timestamp, monotonic_ms: u64, after_ms: u64) {
         let due = state.pending.announce_due(monotonic_ms, after_ms);
         let events: Vec<_> =
-            due.into_iter().filter_map(|request| state.tracker.lookup(request).map(event_of)).collect();
+            due.into_iter().filter_map(|request| state.tracker.lookup(request).map(Indexed::event)).collect();
         for event in events {
             self.tell(state, event, now);
         }
@@ -428,7 +429,7 @@ impl Scorer {
     fn check_live(&self, mut record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
         // The node's clock is the event time of what happens now; a caller's clock may be anything.
         record.ts = None;
-        record.check(Some(now), now, &self.pseudonyms.load(), new_request_id)
+        record.check(Some(now), now, &self.pseudonyms.load(), random::id)
     }
 
     fn context(&self, site: &Site, attempt: &Attempt) -> FeatureContext {
@@ -490,19 +491,6 @@ impl Scorer {
     }
 }
 
-/// The event of an indexed attempt; origin and number are set by the log.
-fn event_of(known: &Indexed) -> AttemptEvent {
-    AttemptEvent {
-        origin: BootId([0; 16]),
-        seq: 0,
-        attempt: known.attempt.clone(),
-        outcome: known.outcome,
-        snapshot: known.snapshot.as_deref().cloned(),
-        decision: known.decision,
-        historical: known.historical,
-    }
-}
-
 /// How much the tracker may hold, from the configuration.
 fn limits(config: &Config) -> TrackerLimits {
     // The history is a second set of the same size.
@@ -518,11 +506,4 @@ fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Failure => "failure",
         Outcome::Success => "success",
     }
-}
-
-/// A random request id, for callers that bring none.
-pub fn new_request_id() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system's random source answers");
-    hex::encode(bytes)
 }

@@ -2,6 +2,7 @@
 
 use super::state_dir::{StateDir, StateError};
 use crate::detection::event::BootId;
+use crate::random;
 use crate::store::NodeReport;
 use crate::store::registry::ModelId;
 
@@ -29,12 +30,12 @@ impl Identity {
         let node_id = match known {
             Some(id) => id,
             None => {
-                let id = hex::encode(random());
+                let id = random::id();
                 state_dir.write(NODE_ID_FILE, id.as_bytes())?;
                 id
             }
         };
-        Ok(Self { name: name.to_owned(), node_id, boot: BootId(random()) })
+        Ok(Self { name: name.to_owned(), node_id, boot: BootId(random::bytes()) })
     }
 
     /// The boot id in hex.
@@ -53,12 +54,6 @@ impl Identity {
             seen_at_ms: 0,
         }
     }
-}
-
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system's random source answers");
-    bytes
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! gives it by file, or the fleet agrees on one through the store (see `tasks::pseudonyms`).
 
 use super::state_dir::{StateDir, StateError};
+use crate::random;
 
 const PSEUDONYM_KEY_FILE: &str = "pseudonym.key";
 const ADMIN_TOKEN_FILE: &str = "admin.token";
@@ -32,8 +33,7 @@ pub fn pseudonym_key(state_dir: &StateDir, configured: Option<[u8; 32]>) -> Resu
     if state_dir.path(PSEUDONYM_KEY_FILE).exists() {
         state_dir.set_aside(PSEUDONYM_KEY_FILE);
     }
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).expect("the operating system's random source answers");
+    let key = random::bytes();
     keep_pseudonym_key(state_dir, &key)?;
     Ok(PseudonymKey { key, fixed: false })
 }
@@ -58,9 +58,7 @@ pub fn admin_token(state_dir: &StateDir) -> Result<String, StateError> {
     if state_dir.path(ADMIN_TOKEN_FILE).exists() {
         state_dir.set_aside(ADMIN_TOKEN_FILE);
     }
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).expect("the operating system's random source answers");
-    let token = hex::encode(bytes);
+    let token = hex::encode(random::bytes::<32>());
     state_dir.write(ADMIN_TOKEN_FILE, token.as_bytes())?;
     Ok(token)
 }

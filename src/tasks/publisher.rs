@@ -18,6 +18,7 @@ use crate::clock;
 use crate::detection::attempt::Timestamp;
 use crate::learning::artifact::{ArtifactHeader, FORMAT, ModelArtifact};
 use crate::learning::evaluation::Evaluation;
+use crate::random;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
@@ -197,7 +198,7 @@ impl Publisher {
                 let _ = answer.send(published);
             }
             Job::Reset(by, answer) => {
-                let reset = self.store.reset(&by, random_lineage()).await;
+                let reset = self.store.reset(&by, random::bytes()).await;
                 if reset.is_ok() {
                     self.wrote();
                 }
@@ -225,7 +226,7 @@ impl Publisher {
 
     async fn publish(&self, job: PublishJob) -> Result<(PublishReply, ModelId), PublishError> {
         let registry = &job.registry;
-        let lineage = registry.lineage.unwrap_or_else(random_lineage);
+        let lineage = registry.lineage.unwrap_or_else(random::bytes);
         let generation = registry.generation.max(self.high_water.get().generation) + 1;
         let header = ArtifactHeader {
             lineage,
@@ -313,11 +314,4 @@ impl Publisher {
         self.metrics.status().registry_written();
         self.metrics.status().announcement_sent();
     }
-}
-
-/// A new random lineage, for a registry that has none.
-fn random_lineage() -> [u8; 16] {
-    let mut lineage = [0; 16];
-    getrandom::fill(&mut lineage).expect("the operating system's random source answers");
-    lineage
 }

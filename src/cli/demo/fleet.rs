@@ -12,6 +12,7 @@ use crate::control::{Caller, Command};
 use crate::daemon;
 use crate::exit;
 use crate::node::Node;
+use crate::random;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::RedisStore;
 use crate::store::{Limits, Store};
@@ -42,9 +43,7 @@ pub struct Closing {
 impl Fleet {
     /// Starts `count` nodes on an embedded store, or on a Redis under a prefix of their own.
     pub async fn start(count: usize, redis: Option<&str>) -> Result<Self, Failure> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|_| Failure::unavailable("the system has no random numbers"))?;
-        let tag = hex::encode(random);
+        let tag = random::id();
         let root = std::env::temp_dir().join(format!("nauthilus-neural-demo-{tag}"));
         let mut base = Config::default();
         base.store.path = Some(root.join("store.redb"));

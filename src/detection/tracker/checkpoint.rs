@@ -94,16 +94,7 @@ impl Tracker {
             self.index.values().map(Box::as_ref).filter(|known| !known.historical && open(known.outcome)).collect();
         entries.sort_unstable_by_key(|known| known.serial);
         let newest = &entries[entries.len().saturating_sub(OPEN_MAX)..];
-        let event = |known: &&super::Indexed| AttemptEvent {
-            origin: BootId([0; 16]),
-            seq: 0,
-            attempt: known.attempt.clone(),
-            outcome: known.outcome,
-            snapshot: known.snapshot.as_deref().cloned(),
-            decision: known.decision,
-            historical: false,
-        };
-        newest.iter().map(event).collect()
+        newest.iter().map(|known| known.event()).collect()
     }
 }
 
