@@ -4,6 +4,7 @@
 //! read to measure, and to train only with `--labels oracle`.
 
 mod measure;
+mod prequential;
 mod weak_labels;
 
 use std::collections::HashMap;
@@ -65,6 +66,12 @@ pub struct EvaluateArgs {
     /// Share of legitimate attempts that may be blocked [default: ml.false_positive_budget]
     #[arg(long, value_name = "X")]
     false_positive_budget: Option<f64>,
+    /// Replay the test as a daemon would live it, with a training every PERIOD (12h, 1d …)
+    #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration)]
+    prequential: Option<std::time::Duration>,
+    /// Most samples trained on at once [default: training.samples with --prequential, else all]
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
     /// Passes over the samples [default: training.epochs]
     #[arg(long)]
     epochs: Option<u32>,
@@ -82,7 +89,33 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         .ok_or_else(|| Failure::usage(format!("there is no profile {}", args.profile)))?;
     let train = input::checked(&args.train)?;
     let test = input::checked(&args.test)?;
+    let options = RunOptions {
+        samples_max: args.samples.unwrap_or(usize::MAX),
+        training: options_of(&schema, training_options(&config, args.epochs.unwrap_or(config.training.epochs))),
+        false_positive_budget: budget,
+        profile: args.profile.clone(),
+    };
     let mut player = Player::new(&config, schema.clone());
+    if let Some(period) = args.prequential {
+        let truth = known_labels(&[train.records.as_slice(), test.records.as_slice()].concat());
+        let setting = prequential::Setting {
+            schema: &schema,
+            options: &options,
+            period_ms: period.as_millis() as i64,
+            labels: args.labels,
+            truth: &truth,
+        };
+        let life = prequential::live(player, &train.records, &test.records, &setting)?;
+        let measured = measure::measure_lived(&life.rows, &life.lived);
+        let mut report = measured.to_json();
+        report["trainings"] = json!(life.promoted);
+        report["refused"] = json!(life.refused);
+        if common.json {
+            return render::json(&report);
+        }
+        show(&report);
+        return Ok(());
+    }
     let samples = train.records.iter().filter_map(|record| sample(record, player.play(record))).collect();
     let rows: Vec<TestRow> =
         test.records.iter().map(|record| TestRow::new(record, player.play(record).values)).collect();
@@ -94,12 +127,6 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         Labels::Hindsight => Box::new(hindsight),
         Labels::Oracle => Box::new(known_labels(&train.records)),
         Labels::Outcome => Box::new(OutcomeLabels),
-    };
-    let options = RunOptions {
-        samples_max: usize::MAX,
-        training: options_of(&schema, training_options(&config, args.epochs.unwrap_or(config.training.epochs))),
-        false_positive_budget: budget,
-        profile: args.profile.clone(),
     };
     let prepared =
         dataset::build(samples, Vec::new(), policy.as_ref(), &schema, options.samples_max, options.training.seed)
@@ -187,13 +214,7 @@ fn baseline(prepared: &Prepared, rows: &[TestRow], budget: f64) -> Option<Measur
     let logistic = Logistic::fit(&prepared.train.training_rows(), L2)
         .inspect_err(|error| eprintln!("no logistic baseline: {}", chain(error)))
         .ok()?;
-    let negatives: Vec<f64> = prepared
-        .hold_out
-        .rows
-        .iter()
-        .filter(|row| row.label == Label::Legit)
-        .map(|row| logistic.probability(&row.values))
-        .collect();
+    let negatives = prepared.hold_out.negatives(|row| logistic.probability(&row.values));
     let threshold = crate::learning::threshold::from_budget(&negatives, budget);
     Some(measure::measure(rows, threshold, |values| {
         let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();

@@ -4,15 +4,18 @@
 //! request, so that the same item is always on the same side. Rows are sorted by (time, request): no hash order anywhere.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::Scored;
+use super::hindsight::LOOK_AHEAD_MS;
 use super::labels::{Label, LabelPolicy, effective_feedback};
 use super::sample::{Feedback, Sample};
 use super::standardizer::Standardizer;
+use super::threshold::Negative;
 use super::training::TrainingRow;
-use crate::detection::attempt::{RequestKey, Timestamp};
+use crate::detection::attempt::{Outcome, Pseudonym, RequestKey, Timestamp, client_network};
 use crate::detection::features::FeatureSchema;
 use crate::numeric::Rng;
 
@@ -20,6 +23,11 @@ use crate::numeric::Rng;
 pub const SAMPLES_MIN: usize = 100;
 /// Share of the time span that is held out.
 const HOLD_OUT: f64 = 0.2;
+/// One part in so many of the training rows, the last in time, says when to stop.
+const VALIDATION_PART: usize = 7;
+/// Days of settled samples from which on unsettled ones are kept out of all measures: what is labelled within hours is
+/// the easy part, and a threshold from it lets too much through.
+const SETTLED_DAYS_MIN: i64 = 2;
 /// One feedback item in so many is held out.
 const FEEDBACK_HOLD_OUT: u8 = 5;
 
@@ -36,8 +44,14 @@ pub struct Row {
     pub label: Label,
     /// Importance, above 0; 1 is an ordinary sample.
     pub weight: f64,
+    /// Attempts that it stands for: 1, or more where only some were kept or drawn.
+    pub represents: f64,
+    /// Account and client network: rows of one group share their fate.
+    pub group: u64,
     /// The label is a person's word.
     pub from_feedback: bool,
+    /// The login failed.
+    pub failed: bool,
 }
 
 /// Rows in the order of (time, request).
@@ -52,8 +66,12 @@ pub struct Dataset {
 pub struct Prepared {
     /// Both classes, at least [`SAMPLES_MIN`] rows.
     pub train: Dataset,
-    /// Never trained on: for thresholds and measures. May lack a class, and may be empty.
+    /// Not trained on until everything is measured: for calibration, thresholds and measures. May lack a class, and may
+    /// be empty.
     pub hold_out: Dataset,
+    /// Later than the hold-out and with labels that came early: easy ones, on which nothing can be measured. Only the
+    /// last fit, after all measures, sees them. Empty where the samples do not reach back far enough.
+    pub fresh: Dataset,
     /// How many rows went where.
     pub counts: Counts,
 }
@@ -131,6 +149,7 @@ pub fn build(
         return Err(NotEnoughData::AskedForTooFew { asked: train_max });
     }
 
+    let fresh = split_fresh(&mut rows);
     let (train, mut hold_out) = split_by_time(rows);
     let mut train = reduce(train, train_max, seed);
     for row in &spoken {
@@ -144,7 +163,23 @@ pub fn build(
     sort(&mut hold_out);
     check_classes(train.iter())?;
     let counts = Counts { train: train.len(), hold_out: hold_out.len(), feedback: spoken.len(), skipped };
-    Ok(Prepared { train: Dataset { rows: train }, hold_out: Dataset { rows: hold_out }, counts })
+    Ok(Prepared {
+        train: Dataset { rows: train },
+        hold_out: Dataset { rows: hold_out },
+        fresh: Dataset { rows: fresh },
+        counts,
+    })
+}
+
+/// Takes out what has not settled at the time of the newest row, if enough is left before.
+fn split_fresh(rows: &mut Vec<Row>) -> Vec<Row> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Vec::new() };
+    let settled = last.ts.plus_millis(-LOOK_AHEAD_MS);
+    if first.ts > settled.plus_millis(-SETTLED_DAYS_MIN * LOOK_AHEAD_MS) {
+        return Vec::new();
+    }
+    let at = rows.partition_point(|row| row.ts <= settled);
+    rows.split_off(at)
 }
 
 impl Row {
@@ -155,7 +190,28 @@ impl Row {
     }
 }
 
+impl Prepared {
+    /// All rows but the feedback that is held out, in their order.
+    pub fn everything(&self) -> Dataset {
+        let held_out = self.hold_out.rows.iter().filter(|row| !row.from_feedback);
+        let mut rows: Vec<Row> = self.train.rows.iter().chain(held_out).chain(&self.fresh.rows).cloned().collect();
+        sort(&mut rows);
+        Dataset { rows }
+    }
+}
+
 impl Dataset {
+    /// The earlier part, and the last seventh to watch a training by. Both empty where either would lack a class.
+    pub fn split_last(&self) -> (Self, Self) {
+        let at = self.rows.len() - self.rows.len() / VALIDATION_PART;
+        let (core, validation) = self.rows.split_at(at);
+        let both = |rows: &[Row]| check_classes(rows.iter()).is_ok();
+        if !both(core) || !both(validation) {
+            return Default::default();
+        }
+        (Self { rows: core.to_vec() }, Self { rows: validation.to_vec() })
+    }
+
     /// Mean and deviation of every feature, by the rows' weights.
     pub fn standardizer(&self, width: usize) -> Standardizer {
         let snapshots: Vec<_> = self.rows.iter().map(|row| (row.snapshot(), row.weight)).collect();
@@ -179,6 +235,12 @@ impl Dataset {
             .collect()
     }
 
+    /// The legitimate rows as a threshold wants them.
+    pub fn negatives(&self, probability: impl Fn(&Row) -> f64) -> Vec<Negative> {
+        let legit = self.rows.iter().filter(|row| row.label == Label::Legit);
+        legit.map(|row| Negative { score: probability(row), represents: row.represents, group: row.group }).collect()
+    }
+
     /// The rows as `probability` scores them.
     pub fn scored(&self, probability: impl Fn(&Row) -> f64) -> Vec<Scored> {
         self.rows
@@ -200,7 +262,10 @@ fn labelled(samples: Vec<(f64, Sample)>, policy: &dyn LabelPolicy, schema: &Feat
                 values: sample.values.iter().map(|value| f64::from(*value)).collect(),
                 label: labelled.label,
                 weight: labelled.weight * inclusion_weight,
+                represents: inclusion_weight,
+                group: group(sample.user, sample.client_ip),
                 from_feedback: false,
+                failed: sample.outcome == Outcome::Failure,
             })
         })
         .collect();
@@ -218,8 +283,20 @@ fn feedback_row(item: &Feedback, weight: f64) -> Row {
         values: item.values.iter().map(|value| f64::from(*value)).collect(),
         label: if item.is_attack { Label::Attack } else { Label::Legit },
         weight,
+        represents: 1.0,
+        group: group(item.user, item.client_ip),
         from_feedback: true,
+        failed: false,
     }
+}
+
+fn group(user: Pseudonym, client_ip: IpAddr) -> u64 {
+    let network = match client_network(client_ip) {
+        IpAddr::V4(v4) => u64::from(u32::from(v4)),
+        IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
+    };
+    // The user half is a keyed hash already; the multiplier (2⁶⁴/φ) spreads the network over all bits.
+    user.short() ^ network.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn check_classes<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<(), NotEnoughData> {
@@ -271,25 +348,29 @@ fn reduce(rows: Vec<Row>, max: usize, seed: u64) -> Vec<Row> {
     if rows.len() <= max {
         return rows;
     }
-    let (mut attacks, mut legit): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.label == Label::Attack);
+    let (mut attacks, legit): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.label == Label::Attack);
+    // Honest failures are few, and what a model has to tell from attacks; successes are many and all alike.
+    let (mut failures, mut successes): (Vec<_>, Vec<_>) = legit.into_iter().partition(|row| row.failed);
     let half = max / 2;
-    let attacks_max = half.max(max.saturating_sub(legit.len()));
-    draw(&mut attacks, attacks_max, &mut Rng::new(seed, "dataset attacks"));
+    draw(&mut attacks, half.max(max.saturating_sub(failures.len() + successes.len())), seed, "dataset attacks");
     let legit_max = max - attacks.len().min(max);
-    draw(&mut legit, legit_max, &mut Rng::new(seed, "dataset legit"));
-    attacks.extend(legit);
+    draw(&mut failures, (legit_max / 2).max(legit_max.saturating_sub(successes.len())), seed, "dataset failures");
+    draw(&mut successes, legit_max - failures.len().min(legit_max), seed, "dataset successes");
+    attacks.extend(failures);
+    attacks.extend(successes);
     attacks
 }
 
-fn draw(rows: &mut Vec<Row>, max: usize, rng: &mut Rng) {
+fn draw(rows: &mut Vec<Row>, max: usize, seed: u64, purpose: &str) {
     if rows.len() <= max {
         return;
     }
     let factor = rows.len() as f64 / max.max(1) as f64;
-    rng.shuffle(rows);
+    Rng::new(seed, purpose).shuffle(rows);
     rows.truncate(max.max(1));
     for row in rows {
         row.weight *= factor;
+        row.represents *= factor;
     }
 }
 

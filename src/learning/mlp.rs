@@ -21,6 +21,9 @@ pub const LEAKY_SLOPE: f64 = 0.01;
 /// The prior given to [`Mlp::init`] is kept this far from 0 and 1, so that the first output bias stays within ±7.
 const PRIOR_MARGIN: f64 = 1e-3;
 
+/// Units whose sums are built side by side.
+const AT_ONCE: usize = 8;
+
 /// The curve of the hidden units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -171,20 +174,38 @@ impl Mlp {
     fn logit_of<T: Copy + Into<f64>>(&self, row: &[T]) -> f64 {
         debug_assert_eq!(row.len(), self.inputs, "row of the wrong length");
         let mut logit = self.b2;
-        for unit in 0..self.hidden {
-            logit += self.w2[unit] * self.hidden_unit(unit, row);
-        }
+        self.each_hidden(row, |unit, value| logit += self.w2[unit] * value);
         logit
     }
 
-    /// Value of one hidden unit.
-    fn hidden_unit<T: Copy + Into<f64>>(&self, unit: usize, row: &[T]) -> f64 {
-        let weights = &self.w1[unit * self.inputs..(unit + 1) * self.inputs];
-        let mut sum = self.b1[unit];
-        for (&weight, &value) in weights.iter().zip(row) {
-            sum += weight * value.into();
+    /// Tells the value of each hidden unit, in order.
+    pub(super) fn each_hidden<T: Copy + Into<f64>>(&self, row: &[T], mut tell: impl FnMut(usize, f64)) {
+        let mut first = 0;
+        while first + AT_ONCE <= self.hidden {
+            for (place, sum) in self.unit_sums::<AT_ONCE, T>(first, row).into_iter().enumerate() {
+                tell(first + place, self.activation.apply(sum));
+            }
+            first += AT_ONCE;
         }
-        self.activation.apply(sum)
+        for unit in first..self.hidden {
+            let [sum] = self.unit_sums::<1, T>(unit, row);
+            tell(unit, self.activation.apply(sum));
+        }
+    }
+
+    /// Weighted sums of `N` units from `first` on. Side by side, because each sum alone waits for its last addition; the
+    /// order of additions within a sum, and so its last bit, is the same for every `N`.
+    fn unit_sums<const N: usize, T: Copy + Into<f64>>(&self, first: usize, row: &[T]) -> [f64; N] {
+        let weights: [&[f64]; N] =
+            std::array::from_fn(|place| &self.w1[(first + place) * self.inputs..][..self.inputs.min(row.len())]);
+        let mut sums: [f64; N] = std::array::from_fn(|place| self.b1[first + place]);
+        for (input, value) in row.iter().take(self.inputs).enumerate() {
+            let value: f64 = (*value).into();
+            for place in 0..N {
+                sums[place] += weights[place][input] * value;
+            }
+        }
+        sums
     }
 
     /// All parameters, in the order that [`Gradient`] uses too.

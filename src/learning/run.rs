@@ -5,12 +5,13 @@
 use std::sync::atomic::AtomicBool;
 
 use super::artifact::{ModelArtifact, TrainingSummary};
-use super::dataset::{self, Prepared};
+use super::dataset::{self, Dataset, Prepared};
 use super::evaluation::{self, Evaluation};
 use super::gate::{self, Judgement};
-use super::labels::{Label, LabelPolicy};
+use super::labels::LabelPolicy;
 use super::mlp::Mlp;
 use super::sample::{Feedback, Sample};
+use super::standardizer::Standardizer;
 use super::threshold::{self, Thresholds};
 use super::training::{self, Progress, TrainingError, TrainingOptions, TrainingRow};
 use crate::detection::features::FeatureSchema;
@@ -116,6 +117,12 @@ pub fn run(
 
 /// Fits a network to prepared rows, sets its thresholds from the held-out legitimate rows, and measures it there.
 ///
+/// A schema that wants standardising is fitted three times. First to the earlier part of the training rows, until the
+/// later part is no longer told better: that gives the network which is calibrated, measured and judged on the hold-out,
+/// and the number of epochs. Then to everything, hold-out included, for as many epochs: what attackers began to do
+/// yesterday must not have to wait for a fifth of the memory to pass before it is learnt. Thresholds and calibration are
+/// those of the measured network.
+///
 /// # Errors
 /// As [`run`].
 pub fn fit(
@@ -125,33 +132,58 @@ pub fn fit(
     cancel: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ModelArtifact, RunError> {
-    let standardizer = schema.is_unscaled().then(|| prepared.train.standardizer(schema.len()));
-    let standardised = standardizer.as_ref().map(|standardizer| prepared.train.standardised(standardizer));
-    let rows = standardised.as_ref().unwrap_or(&prepared.train).training_rows();
-    let mut network = training::fit(&rows, &options.training, cancel, progress).map_err(|error| match error {
-        TrainingError::Cancelled => RunError::Cancelled,
-        other => RunError::Training(other),
-    })?;
-    if standardizer.is_some() {
-        silence_constants(&mut network, &rows);
-    }
     let training = TrainingSummary {
         counts: prepared.counts,
         options: options.training.clone(),
         false_positive_budget: options.false_positive_budget,
     };
-    let mut artifact =
-        ModelArtifact::new(&options.profile, schema, network, Thresholds::default(), Evaluation::default(), training);
-    artifact.standardizer = standardizer;
-    let negatives: Vec<f64> = prepared
-        .hold_out
-        .rows
-        .iter()
-        .filter(|row| row.label == Label::Legit)
-        .map(|row| artifact.probability(&row.snapshot()))
-        .collect();
-    artifact.thresholds = threshold::thresholds(&negatives, options.false_positive_budget);
-    artifact.evaluation = measure(&artifact, &prepared.hold_out);
+    let artifact_of = |network: Mlp, standardizer: Option<Standardizer>| {
+        let mut artifact = ModelArtifact::new(
+            &options.profile,
+            schema,
+            network,
+            Thresholds::default(),
+            Evaluation::default(),
+            training.clone(),
+        );
+        artifact.standardizer = standardizer;
+        artifact
+    };
+    let mut fit_to =
+        |rows: &Dataset, validation: &Dataset, last: u32| {
+            let standardizer = schema.is_unscaled().then(|| rows.standardizer(schema.len()));
+            let scaled = |rows: &Dataset| match &standardizer {
+                Some(standardizer) => rows.standardised(standardizer),
+                None => rows.clone(),
+            };
+            let (rows, validation) = (scaled(rows), scaled(validation));
+            let (rows, validation) = (rows.training_rows(), validation.training_rows());
+            let mut fitted = training::fit_until(&rows, &validation, &options.training, last, cancel, progress)
+                .map_err(|error| match error {
+                    TrainingError::Cancelled => RunError::Cancelled,
+                    other => RunError::Training(other),
+                })?;
+            if standardizer.is_some() {
+                silence_constants(&mut fitted.network, &rows);
+            }
+            Ok((artifact_of(fitted.network, standardizer), fitted.epochs))
+        };
+
+    let (core, validation) = if schema.is_unscaled() { prepared.train.split_last() } else { Default::default() };
+    let (mut measured, epochs) = if core.rows.is_empty() {
+        fit_to(&prepared.train, &Dataset::default(), options.training.epochs)?
+    } else {
+        fit_to(&core, &validation, options.training.epochs)?
+    };
+    let negatives = prepared.hold_out.negatives(|row| measured.probability(&row.snapshot()));
+    measured.thresholds = threshold::thresholds(&negatives, options.false_positive_budget);
+    measured.evaluation = measure(&measured, &prepared.hold_out);
+    if core.rows.is_empty() {
+        return Ok(measured);
+    }
+    let (mut artifact, _) = fit_to(&prepared.everything(), &Dataset::default(), epochs)?;
+    artifact.thresholds = measured.thresholds;
+    artifact.evaluation = measured.evaluation;
     Ok(artifact)
 }
 

@@ -1,4 +1,5 @@
-//! Fits a network to labelled rows: shuffled mini-batches, a decaying step size, every epoch to the end.
+//! Fits a network to labelled rows: shuffled mini-batches, a decaying step size, and a stop where later rows are no longer
+//! told better.
 //!
 //! The same rows in the same order, the same options and the same seed give the same network bit by bit, on every
 //! machine. Whether the result is any good is not judged here, nor are rows chosen, scaled or weighed.
@@ -16,6 +17,10 @@ const SMALLEST_BATCH: usize = 16;
 
 /// A small set is cut into this many batches, so that an epoch is more than one or two steps.
 const BATCHES_OF_SMALL_SETS: usize = 16;
+
+/// No training stops earlier than this, and no earlier network is the best one. While the steps are large the loss on the
+/// validation rows goes up and down by more than it falls, and by chance the first epoch would be the best (measured).
+const EPOCHS_MIN: u32 = 20;
 
 /// Share of the learning rate that is left at the last step.
 const FINAL_RATE: f64 = 0.05;
@@ -51,6 +56,10 @@ pub struct TrainingOptions {
     pub grad_clip: f64,
     /// Seed of first weights and shuffling.
     pub seed: u64,
+    /// What is made small.
+    pub loss: Loss,
+    /// Epochs without a smaller loss on the validation rows after which training stops; at least 1.
+    pub patience: u32,
 }
 
 impl Default for TrainingOptions {
@@ -64,6 +73,8 @@ impl Default for TrainingOptions {
             l2: 1e-4,
             grad_clip: 5.0,
             seed: 1,
+            loss: Loss::BceFromLogits,
+            patience: 10,
         }
     }
 }
@@ -106,7 +117,16 @@ pub enum TrainingError {
     Shape,
 }
 
-/// Trains a network on `rows`, which the caller has put into a reproducible order.
+/// A network, and how long it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// The network of the best epoch.
+    pub network: Mlp,
+    /// That epoch, from 1 on: whoever fits once more to more rows stops there.
+    pub epochs: u32,
+}
+
+/// Trains a network on `rows`, which the caller has put into a reproducible order, through every epoch.
 ///
 /// `cancel` is looked at before every batch. The starting point answers with the weighted share of attacks.
 ///
@@ -118,7 +138,27 @@ pub fn fit(
     cancel: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Mlp, TrainingError> {
+    fit_until(rows, &[], options, options.epochs, cancel, progress).map(|fitted| fitted.network)
+}
+
+/// As [`fit`], but at most through the epoch `last`, and with `validation` rows (none: every epoch) no further than
+/// [`TrainingOptions::patience`] epochs beyond the one with the smallest mean loss on them, which is the one given out.
+/// The step size falls as if all epochs were done.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_until(
+    rows: &[TrainingRow<'_>],
+    validation: &[TrainingRow<'_>],
+    options: &TrainingOptions,
+    last: u32,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Fitted, TrainingError> {
     let Checked { inputs, prior } = check(rows, options)?;
+    if validation.iter().any(|row| row.values.len() != inputs) {
+        return Err(TrainingError::Shape);
+    }
     let mut mlp =
         Mlp::init(inputs, options.hidden, options.activation, prior, &mut Rng::new(options.seed, "training: init"));
     let mut shuffle = Rng::new(options.seed, "training: shuffle");
@@ -126,10 +166,11 @@ pub fn fit(
     let mut stepper = options.optimizer.stepper(&mlp);
     let mut gradient = Gradient::zero(&mlp);
     let mut scratch = Scratch::new(options.hidden);
+    let mut best: Option<(f64, Fitted)> = None;
 
     let batch = options.batch_for(rows.len());
     let mut schedule = Schedule::new(options, rows.len().div_ceil(batch));
-    for epoch in 1..=options.epochs {
+    for epoch in 1..=last.min(options.epochs) {
         shuffle.shuffle(&mut order);
         let (mut epoch_loss, mut epoch_weight) = (0.0, 0.0);
         for indices in order.chunks(batch) {
@@ -142,7 +183,7 @@ pub fn fit(
             for &index in indices {
                 let row = &rows[index];
                 let label = f64::from(u8::from(row.attack));
-                loss += mlp.accumulate(row.values, label, row.weight, Loss::BceFromLogits, &mut scratch, &mut gradient);
+                loss += mlp.accumulate(row.values, label, row.weight, options.loss, &mut scratch, &mut gradient);
                 weight += row.weight;
             }
             epoch_loss += loss;
@@ -161,11 +202,33 @@ pub fn fit(
             return Err(TrainingError::NonFinite { epoch });
         }
         progress(Progress { epoch, epochs: options.epochs, loss });
+        if let Some(loss) = mean_loss(&mlp, validation).filter(|_| epoch >= EPOCHS_MIN.min(last)) {
+            match &best {
+                Some((least, fitted)) if loss >= *least => {
+                    if epoch - fitted.epochs >= options.patience {
+                        break;
+                    }
+                }
+                _ => best = Some((loss, Fitted { network: mlp.clone(), epochs: epoch })),
+            }
+        }
     }
     if cancel.load(Ordering::Relaxed) {
         return Err(TrainingError::Cancelled);
     }
-    Ok(mlp)
+    Ok(best.map_or(Fitted { network: mlp, epochs: last.min(options.epochs) }, |(_, fitted)| fitted))
+}
+
+/// Weighted mean loss on rows that are not trained on; `None` where they have no weight or the loss is not finite.
+fn mean_loss(mlp: &Mlp, rows: &[TrainingRow<'_>]) -> Option<f64> {
+    let (mut loss, mut weight) = (0.0, 0.0);
+    for row in rows {
+        let label = f64::from(u8::from(row.attack));
+        loss += row.weight * Loss::BceFromLogits.value_and_slope(mlp.logit(row.values), label).0;
+        weight += row.weight;
+    }
+    let mean = loss / weight;
+    mean.is_finite().then_some(mean)
 }
 
 /// What the rows agree on.

@@ -36,6 +36,20 @@ impl TestRow {
     fn is_attack(&self) -> bool {
         self.label == Some(TrueLabel::Attack)
     }
+
+    fn is_known(&self) -> bool {
+        matches!(self.label, Some(TrueLabel::Attack | TrueLabel::Legit))
+    }
+}
+
+/// Share of flagged attempts; `None` without attempts, or where a model could not flag.
+fn share(flagged: impl Iterator<Item = Option<bool>>) -> Option<f64> {
+    let (mut hits, mut all) = (0u64, 0u64);
+    for flag in flagged {
+        hits += u64::from(flag?);
+        all += 1;
+    }
+    (all > 0).then(|| hits as f64 / all as f64)
 }
 
 /// The measures of one model.
@@ -47,16 +61,38 @@ pub struct Measured {
     sources: Map<String, Value>,
 }
 
+/// What a model said of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lived {
+    /// Probability of attack.
+    pub score: f64,
+    /// Whether that was above the block threshold; `None` = the model may only watch.
+    pub flagged: Option<bool>,
+}
+
 /// Scores every row and measures those with a label. `threshold`: `None` = the model may only watch.
 pub fn measure(rows: &[TestRow], threshold: Option<f64>, probability: impl Fn(&[f32]) -> f64) -> Measured {
-    let scores: Vec<f64> = rows.iter().map(|row| probability(&row.values)).collect();
-    let labelled: Vec<Scored> = rows
+    let lived: Vec<Lived> = rows
         .iter()
-        .zip(&scores)
-        .filter(|(row, _)| matches!(row.label, Some(TrueLabel::Attack | TrueLabel::Legit)))
-        .map(|(row, score)| Scored { score: *score, attack: row.is_attack(), weight: 1.0 })
+        .map(|row| {
+            let score = probability(&row.values);
+            Lived { score, flagged: threshold.map(|threshold| score > threshold) }
+        })
         .collect();
-    let flagged: Vec<Option<bool>> = scores.iter().map(|score| threshold.map(|threshold| *score > threshold)).collect();
+    let mut measured = measure_lived(rows, &lived);
+    measured.evaluation.threshold = threshold;
+    measured
+}
+
+/// Measures what was said of each row. The rates are those of the flags, whatever threshold was in force when.
+pub fn measure_lived(rows: &[TestRow], lived: &[Lived]) -> Measured {
+    let known = || rows.iter().zip(lived).filter(|(row, _)| row.is_known());
+    let labelled: Vec<Scored> =
+        known().map(|(row, lived)| Scored { score: lived.score, attack: row.is_attack(), weight: 1.0 }).collect();
+    let flagged: Vec<Option<bool>> = lived.iter().map(|lived| lived.flagged).collect();
+    let mut evaluation = evaluation::evaluate(&labelled, None);
+    evaluation.recall = share(known().filter(|(row, _)| row.is_attack()).map(|(_, lived)| lived.flagged));
+    evaluation.false_positive_rate = share(known().filter(|(row, _)| !row.is_attack()).map(|(_, lived)| lived.flagged));
     let negatives = labelled.iter().filter(|scored| !scored.attack).count();
     let recall_at_fpr = FALSE_POSITIVE_RATES
         .into_iter()
@@ -68,7 +104,7 @@ pub fn measure(rows: &[TestRow], threshold: Option<f64>, probability: impl Fn(&[
         })
         .collect();
     Measured {
-        evaluation: evaluation::evaluate(&labelled, threshold),
+        evaluation,
         recall_at_fpr,
         scenarios: scenarios(rows, &flagged),
         campaigns: campaigns(rows, &flagged),

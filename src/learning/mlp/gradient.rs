@@ -155,10 +155,10 @@ impl Mlp {
     ) -> f64 {
         debug_assert_eq!(row.len(), self.inputs, "row of the wrong length");
         let mut logit = self.b2;
-        for (unit, (value, out)) in scratch.hidden.iter_mut().zip(&self.w2).enumerate() {
-            *value = self.hidden_unit(unit, row);
-            logit += out * *value;
-        }
+        self.each_hidden(row, |unit, value| {
+            scratch.hidden[unit] = value;
+            logit += self.w2[unit] * value;
+        });
         let (value, slope) = loss.value_and_slope(logit, label);
         let slope = weight * slope;
 
@@ -166,6 +166,10 @@ impl Mlp {
         for (unit, &hidden) in scratch.hidden.iter().enumerate() {
             gradient.w2[unit] += slope * hidden;
             let back = slope * self.w2[unit] * self.activation.slope_at(hidden);
+            if back == 0.0 {
+                // Half of the ramps are at rest at any time.
+                continue;
+            }
             gradient.b1[unit] += back;
             let by_weights = &mut gradient.w1[unit * self.inputs..(unit + 1) * self.inputs];
             for (sum, &input) in by_weights.iter_mut().zip(row) {

@@ -1,0 +1,149 @@
+//! `--prequential`: replays the test as a daemon would live it. Each attempt is scored with the model of its moment; on
+//! schedule what has happened so far is labelled, a challenger is trained, and the gate decides.
+//!
+//! Nothing later than an attempt bears on its score: not the labels, not the threshold, not the counters.
+
+use std::sync::atomic::AtomicBool;
+
+use super::super::failure::Failure;
+use super::super::offline::Player;
+use super::measure::{Lived, TestRow};
+use crate::daemon::chain;
+use crate::detection::attempt::{Outcome, Timestamp};
+use crate::detection::features::FeatureSchema;
+use crate::detection::record::CheckedRecord;
+use crate::learning::artifact::ModelArtifact;
+use crate::learning::hindsight::{HindsightIndex, HindsightLabels, HindsightLimits, LOOK_AHEAD_MS};
+use crate::learning::labels::{KnownLabels, LabelPolicy, OutcomeLabels};
+use crate::learning::run::{self, Material, RunOptions, RunOutcome};
+use crate::learning::sample::Sample;
+
+/// What a life is made of.
+pub struct Setting<'a> {
+    /// Features of the model.
+    pub schema: &'a FeatureSchema,
+    /// How each training is done.
+    pub options: &'a RunOptions,
+    /// Time between two scheduled trainings.
+    pub period_ms: i64,
+    /// Where labels come from.
+    pub labels: super::Labels,
+    /// The true labels, for `--labels oracle`.
+    pub truth: &'a KnownLabels,
+}
+
+/// What became of it.
+pub struct Life {
+    /// The test rows with their scores, in the order of the test.
+    pub rows: Vec<TestRow>,
+    /// Score and flag of each row.
+    pub lived: Vec<Lived>,
+    /// Trainings that promoted a model.
+    pub promoted: usize,
+    /// Trainings that the gate refused, with the reasons.
+    pub refused: Vec<String>,
+}
+
+/// Lives through `train` without scoring and through `test` scoring.
+///
+/// # Errors
+/// When the training records do not suffice for a first model.
+pub fn live(
+    mut player: Player,
+    train: &[CheckedRecord],
+    test: &[CheckedRecord],
+    setting: &Setting<'_>,
+) -> Result<Life, Failure> {
+    let mut past = Past {
+        samples: Vec::with_capacity(train.len() + test.len()),
+        index: HindsightIndex::new(HindsightLimits::RECORDING),
+    };
+    for record in train {
+        let snapshot = player.play(record);
+        past.happened(record, super::sample(record, snapshot));
+    }
+    let mut life = Life { rows: Vec::new(), lived: Vec::new(), promoted: 0, refused: Vec::new() };
+    let mut serving: Option<ModelArtifact> = None;
+    let mut next = test.first().map_or(Timestamp::from_millis(0), |first| first.attempt.ts);
+    for record in test {
+        while record.attempt.ts >= next {
+            past.train(setting, next, &mut serving, &mut life)?;
+            next = next.plus_millis(setting.period_ms);
+        }
+        let snapshot = player.play(record);
+        let model = serving.as_ref();
+        let score = model.map(|model| model.probability(&snapshot.values));
+        let flagged = score.zip(model.and_then(|model| model.thresholds.block)).map(|(score, block)| score > block);
+        life.lived.push(Lived { score: score.unwrap_or(0.0), flagged });
+        life.rows.push(TestRow::new(record, snapshot.values.clone()));
+        past.happened(record, super::sample(record, snapshot));
+    }
+    Ok(life)
+}
+
+/// Everything that has happened up to a moment.
+struct Past {
+    samples: Vec<(f64, Sample)>,
+    index: HindsightIndex,
+}
+
+impl Past {
+    fn happened(&mut self, record: &CheckedRecord, sample: Option<(f64, Sample)>) {
+        self.index.record(&record.attempt, record.outcome.unwrap_or(Outcome::Unknown));
+        self.samples.extend(sample);
+    }
+
+    fn train(
+        &self,
+        setting: &Setting<'_>,
+        now: Timestamp,
+        serving: &mut Option<ModelArtifact>,
+        life: &mut Life,
+    ) -> Result<(), Failure> {
+        let material = Material { samples: self.samples.clone(), feedback: Vec::new() };
+        let settled;
+        let policy: &dyn LabelPolicy = match setting.labels {
+            super::Labels::Hindsight => &HindsightLabels::new(&self.index, now),
+            super::Labels::Oracle => {
+                settled = Settled { truth: setting.truth, now };
+                &settled
+            }
+            super::Labels::Outcome => &OutcomeLabels,
+        };
+        let outcome = run::run(
+            material,
+            policy,
+            setting.schema,
+            setting.options,
+            serving.as_ref(),
+            &AtomicBool::new(false),
+            &mut |_| {},
+        )
+        .map_err(|error| Failure::data(chain(&error)))?;
+        match outcome {
+            RunOutcome::Promoted(trained) => {
+                life.promoted += 1;
+                *serving = Some(trained.artifact);
+            }
+            RunOutcome::Refused { reason, .. } => life.refused.push(format!("{now}: {reason}")),
+            RunOutcome::NotEnoughData { reason } if serving.is_none() => {
+                return Err(Failure::data(format!("cannot train: {reason}")));
+            }
+            RunOutcome::NotEnoughData { reason } => life.refused.push(format!("{now}: {reason}")),
+        }
+        Ok(())
+    }
+}
+
+/// True labels of attempts whose look-ahead is over: what no label policy could know yet, this one does not tell either.
+struct Settled<'a> {
+    truth: &'a KnownLabels,
+    now: Timestamp,
+}
+
+impl LabelPolicy for Settled<'_> {
+    fn label(&self, sample: &Sample, schema: &FeatureSchema) -> Option<crate::learning::labels::Labelled> {
+        let settled = sample.ts.plus_millis(LOOK_AHEAD_MS) <= self.now;
+        settled.then(|| self.truth.label(sample, schema)).flatten()
+    }
+}
