@@ -37,6 +37,7 @@ use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
 use crate::tasks::feedback_watcher::FeedbackWatcher;
 use crate::tasks::heartbeat::Heartbeat;
 use crate::tasks::housekeeping::{self, Housekeeping};
+use crate::tasks::labeller::Labeller;
 use crate::tasks::pseudonyms::Pseudonyms;
 use crate::tasks::publisher::{self, Publisher};
 use crate::tasks::replication::{self, Appender, Replication};
@@ -146,6 +147,14 @@ impl Node {
             Arc::clone(&metrics),
             position,
         ));
+        let labeller = Arc::new(Labeller {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            scorer: Arc::clone(&scorer),
+            identity: Arc::clone(&identity),
+            fleet: Arc::clone(&fleet),
+            metrics: Arc::clone(&metrics),
+        });
         let trainer = Arc::new(Trainer {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
@@ -154,6 +163,8 @@ impl Node {
             identity: Arc::clone(&identity),
             high_water: Arc::clone(&high_water),
             publisher: publisher.clone(),
+            replication: Arc::clone(&replication),
+            labeller: Arc::clone(&labeller),
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
             busy: AtomicBool::new(false),
@@ -272,6 +283,8 @@ impl Node {
             },
             ScheduledTrainer::run,
         );
+        let labeller_status = statuses.task("labeller");
+        start.task("labeller", labeller, move |labeller, stop| labeller.run(labeller_status.clone(), stop));
         let replication_status = statuses.task("replication");
         start.task("replication", replication.clone(), move |replication, stop| {
             replication.run(replication_status.clone(), stop)
@@ -389,10 +402,12 @@ fn load_last_good_model(state_dir: &StateDir, slot: &ModelSlot, schema: &Feature
 }
 
 fn load_checkpoint(state_dir: &StateDir, scorer: &Scorer) -> Position {
-    match state_dir.load_checkpoint() {
-        Some((position, counters)) if scorer.restore(&counters) => position,
-        _ => Position::START,
+    let Some((position, checkpoint)) = state_dir.load_checkpoint() else { return Position::START };
+    let restored = scorer.restore(&checkpoint, clock::now());
+    if restored.counters && !restored.memory {
+        info!("the checkpoint has no usable memory for labels: what came before now gets none from this node");
     }
+    if restored.counters { position } else { Position::START }
 }
 
 /// Returns once the store has answered which key the fleet uses.

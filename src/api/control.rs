@@ -1,7 +1,8 @@
 //! The routes that steer the node: each builds a `Command` and hands it to the control handle.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use crate::control::command::FeedbackCommand;
 use crate::control::{Caller, Command};
 
 type Answer = Result<Json<Value>, Problem>;
+type PathOf = Result<Path<String>, PathRejection>;
 
 async fn execute(app: &App, command: Command, caller: &Caller) -> Answer {
     Ok(Json(app.control.execute(command.check()?, caller).await?))
@@ -88,6 +90,12 @@ pub async fn learning_mode(State(app): State<App>, caller: Scores) -> Answer {
 pub async fn set_learning_mode(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
     let body: LearningModeBody = body::parse(&bytes)?;
     execute(&app, Command::LearningMode { enabled: body.enabled }, &caller.0).await
+}
+
+/// `GET /v1/explain/{request_id}`
+pub async fn explain(State(app): State<App>, caller: GivesFeedback, id: PathOf) -> Answer {
+    let Path(request_id) = id.map_err(|_| Problem::field("request_id", "is not UTF-8 in percent-encoding"))?;
+    execute(&app, Command::Explain { request_id }, &caller.0).await
 }
 
 /// `GET /v1/models`

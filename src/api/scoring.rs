@@ -1,7 +1,10 @@
 //! `POST /v1/score` and `POST /v1/outcome`: memory only, whatever the store does.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 
 use super::App;
 use super::auth::Scores;
@@ -18,7 +21,16 @@ use crate::serving::scorer::{OutcomeAnswer, ScoreAnswer, ScoreError};
 pub async fn score(State(app): State<App>, _: Scores, Body(bytes): Body) -> Result<Json<ScoreAnswer>, Problem> {
     let started = std::time::Instant::now();
     let record: AttemptRecord = parse(&app, &bytes)?;
-    let scored = app.scorer.score(record, clock::now(), clock::monotonic_ms());
+    let wants_explanation = record.explain == Some(true);
+    let scorer = Arc::clone(&app.scorer);
+    let score = move || scorer.score(record, clock::now(), clock::monotonic_ms());
+    // An explanation keeps a core busy for milliseconds: not on a thread that other scores wait for.
+    let scored = if wants_explanation {
+        let ended = tokio::task::spawn_blocking(score).await;
+        ended.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the score ended unexpectedly"))?
+    } else {
+        score()
+    };
     let answer = scored.map_err(|error| rejected(&app, error))?;
     app.metrics.scored(answer.verdict.as_str(), started.elapsed());
     Ok(Json(answer))

@@ -91,6 +91,11 @@ enum Command {
     },
     /// Say whether a scored request was an attack
     Feedback(FeedbackArgs),
+    /// Show what made a request look like an attack, or not
+    Explain {
+        /// The request id that was scored, on any node
+        request_id: String,
+    },
     /// List the trainings, newest first
     History,
     /// Generate labelled traffic (JSON lines)
@@ -165,6 +170,7 @@ pub fn main() -> ExitCode {
         Command::Rollback { generation } => steer::rollback(&common, generation),
         Command::LearningMode { mode } => steer::learning_mode(&common, mode),
         Command::Feedback(args) => steer::feedback(&common, &args),
+        Command::Explain { request_id } => steer::explain(&common, &request_id),
         Command::History => steer::history(&common),
     };
     match done {

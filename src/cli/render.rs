@@ -154,3 +154,27 @@ pub fn history(history: &Value) -> Result<(), Failure> {
     out!("{table}");
     Ok(())
 }
+
+/// A factor of odds, as a multiple where it raises them and as a part where it lowers them.
+fn odds(factor: f64) -> String {
+    if factor >= 1.0 { format!("×{factor:.1}") } else { format!("÷{:.1}", 1.0 / factor) }
+}
+
+/// `explain`.
+pub fn explanation(explanation: &Value) -> Result<(), Failure> {
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    out!("request {}: probability of attack {}", text(&explanation["request_id"]), text(&explanation["probability"]));
+    model("explained with the model in use", &explanation["model"]);
+    out!("logit {:.2}; ordinary logins have {:.2}", number(&explanation["logit"]), number(&explanation["base_logit"]));
+    let mut table = table(&["group", "logit", "odds", "why"]);
+    for part in explanation["contributions"].as_array().into_iter().flatten() {
+        table.add_row(vec![
+            text(&part["group"]).replace('_', " "),
+            format!("{:+.2}", number(&part["logit"])),
+            odds(number(&part["odds_factor"])),
+            text(&part["text"]),
+        ]);
+    }
+    out!("{table}");
+    Ok(())
+}

@@ -79,10 +79,39 @@ pub fn feedback(common: &Common, args: &FeedbackArgs) -> Done {
     said(common, &answer, &sentence)
 }
 
+pub fn explain(common: &Common, request_id: &str) -> Done {
+    let answer = Client::open(common)?.get(&format!("/v1/explain/{}", segment(request_id)))?;
+    if common.json { render::json(&answer) } else { render::explanation(&answer) }
+}
+
+/// A text as one segment of a path: everything but the unreserved characters is percent-encoded (RFC 3986).
+fn segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
+}
+
 fn said(common: &Common, answer: &Value, sentence: &str) -> Done {
     if common.json {
         return render::json(answer);
     }
     out!("{sentence}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn a_request_id_of_any_characters_is_one_segment_of_the_path() {
+        assert_eq!(segment("r-1.2_3~4"), "r-1.2_3~4");
+        assert_eq!(segment("a/b?c#d %é"), "a%2Fb%3Fc%23d%20%25%C3%A9");
+    }
 }

@@ -249,6 +249,7 @@ impl Config {
         found.range("attempts.queue_max", attempts.queue_max as u64, 1000, 10_000_000);
         let limits = &self.limits;
         found.range("limits.activity_bytes_max", limits.activity_bytes_max, 1 << 20, 1 << 40);
+        found.range("limits.hindsight_bytes_max", limits.hindsight_bytes_max, 1 << 20, 1 << 40);
         found.duration("limits.attempts_age", limits.attempts_age, HOUR, 30 * DAY);
         found.range("limits.feedback_max", limits.feedback_max, 100, 1_000_000);
         found.duration("limits.feedback_age", limits.feedback_age, DAY, 730 * DAY);

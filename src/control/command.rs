@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::ControlError;
 use crate::detection::attempt::Timestamp;
+use crate::detection::record::RecordError;
 
 /// Most training rows one command may ask for: the largest store of samples.
 pub const SAMPLES_MAX: usize = 10_000_000;
@@ -50,6 +51,11 @@ pub enum Command {
     ReadLearningMode,
     /// Take a person's word on one request.
     Feedback(FeedbackCommand),
+    /// Say why a request was scored as it was.
+    Explain {
+        /// The request as it was scored; one that no node remembers is refused.
+        request_id: String,
+    },
     /// Show this node.
     Status,
     /// List past trainings, resets and rollbacks, newest first.
@@ -97,6 +103,7 @@ impl Command {
             Self::LearningMode { .. } => "learning_mode",
             Self::ReadLearningMode => "read_learning_mode",
             Self::Feedback(_) => "feedback",
+            Self::Explain { .. } => "explain",
             Self::Status => "status",
             Self::History => "history",
         }
@@ -104,12 +111,12 @@ impl Command {
 
     /// Whether the command is audited.
     pub fn changes_something(&self) -> bool {
-        !matches!(self, Self::ReadLearningMode | Self::Status | Self::History)
+        !matches!(self, Self::ReadLearningMode | Self::Explain { .. } | Self::Status | Self::History)
     }
 
     /// Whether the effect is the fleet's, so that one node must carry it out, not each that hears of it.
     pub fn is_fleet_wide(&self) -> bool {
-        !matches!(self, Self::ReloadModel | Self::Status)
+        !matches!(self, Self::ReloadModel | Self::Explain { .. } | Self::Status)
     }
 
     /// Checks the bounds of the arguments.
@@ -278,6 +285,11 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
 /// Whether JSON is an object: serde would take a list of values in the order of a struct's fields as well.
 pub fn is_object(json: &[u8]) -> bool {
     json.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// A problem with one field that attempts have too.
+pub(super) fn of_field(error: RecordError) -> ControlError {
+    invalid(error.field, error.error)
 }
 
 /// A problem with one field.

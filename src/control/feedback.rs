@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::command::{FeedbackCommand, invalid};
+use super::command::{FeedbackCommand, of_field};
 use super::{Caller, ControlError, ControlHandle};
 use crate::clock;
 use crate::detection::attempt::RequestKey;
-use crate::detection::record::{RecordError, check_ip, check_name, check_request_id};
+use crate::detection::record::{check_ip, check_name, check_request_id};
 use crate::learning::sample::Feedback;
 use crate::serving::scorer::Remembered;
 use crate::store::{FeedbackAppended, StoreError};
@@ -33,7 +33,11 @@ impl ControlHandle {
         check_name("username", &command.username).map_err(of_field)?;
         check_request_id(command.request_id.clone()).map_err(of_field)?;
         let request = RequestKey::of(&command.request_id);
-        let remembered = self.recall(request).await?;
+        let remembered = self.recall(request).await.inspect_err(|error| {
+            if matches!(error, ControlError::NotFound(_)) {
+                self.metrics.feedback("unknown_request");
+            }
+        })?;
         let name = self.scorer.pseudonymizer().name(&command.username);
         let attempt = &remembered.attempt;
         if attempt.client_ip != ip {
@@ -91,7 +95,7 @@ impl ControlHandle {
     }
 
     /// What is known of a request; on a miss the stream is read to its end first, and once more for what was on its way.
-    async fn recall(&self, request: RequestKey) -> Result<Remembered, ControlError> {
+    pub(super) async fn recall(&self, request: RequestKey) -> Result<Remembered, ControlError> {
         let deadline = tokio::time::Instant::now() + CATCH_UP_LIMIT;
         loop {
             if let Some(remembered) = self.scorer.remembered(request) {
@@ -108,7 +112,6 @@ impl ControlHandle {
             tokio::time::sleep(APPEND_LAG).await;
         }
         self.scorer.remembered(request).ok_or_else(|| {
-            self.metrics.feedback("unknown_request");
             let config = self.config.load();
             let (kept, age) = (config.attempts.snapshots_max, humantime::format_duration(config.limits.attempts_age));
             ControlError::NotFound(format!(
@@ -116,8 +119,4 @@ impl ControlHandle {
             ))
         })
     }
-}
-
-fn of_field(error: RecordError) -> ControlError {
-    invalid(error.field, error.error)
 }

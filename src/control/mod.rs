@@ -3,6 +3,7 @@
 //! Scoring is not a command; it never waits for anything that is done here.
 
 pub mod command;
+mod explain;
 pub mod feedback;
 mod history;
 pub mod status;
@@ -123,6 +124,7 @@ impl ControlHandle {
             Command::LearningMode { enabled } => self.set_learning_mode(enabled).await,
             Command::ReadLearningMode => Ok(self.learning_mode()),
             Command::Feedback(feedback) => self.feedback(feedback, caller).await,
+            Command::Explain { request_id } => self.explain(request_id).await,
             Command::Status => Ok(self.status.read().await),
             Command::History => self.history().await,
         }

@@ -41,7 +41,7 @@ pub struct Decision {
 pub struct AttemptEvent {
     /// The node (by start) that appended this event.
     pub origin: BootId,
-    /// Its running number there, from 1 without gaps.
+    /// Its running number there, from 1; a number that never comes is an event that was dropped.
     pub seq: u64,
     /// The whole attempt, as it was first told.
     pub attempt: Attempt,

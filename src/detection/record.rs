@@ -115,6 +115,9 @@ pub struct AttemptRecord {
     /// Additional features: numbers, truth values or strings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<Map<String, Value>>,
+    /// Whether the answer to a score shall say what made the probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<bool>,
     /// For evaluation only: `attack`, `legit` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -130,7 +133,7 @@ pub struct AttemptRecord {
 }
 
 /// All fields, for naming the one that does not parse.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "ts",
     "client_ip",
     "username",
@@ -149,6 +152,7 @@ const FIELDS: [&str; 22] = [
     "blocked",
     "static_rule_triggered",
     "features",
+    "explain",
     "label",
     "scenario",
     "campaign",

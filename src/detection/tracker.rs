@@ -242,6 +242,11 @@ impl Tracker {
         self.apply(event)
     }
 
+    /// Whether another node has numbered events between the last one applied and this one, which were never seen.
+    pub fn hole_before(&self, event: &AttemptEvent, own: BootId) -> bool {
+        event.origin != own && event.seq > self.last_applied(event.origin).unwrap_or(0).saturating_add(1)
+    }
+
     /// Notes that the counters hold this node's own events up to `seq`. A checkpoint then says so, and the node does not
     /// count them again after a restart, when it is another origin.
     pub fn own_applied(&mut self, own: BootId, seq: u64) {

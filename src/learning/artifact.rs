@@ -35,6 +35,7 @@ const PARAMETER_MAX: f64 = 1e6;
 /// The self-test must be reproduced to this.
 const SELF_TEST_TOLERANCE: f64 = 1e-9;
 const SELF_TEST_MAX: usize = 64;
+const BACKGROUND_MAX: usize = 64;
 const ATTACK: &str = "attack";
 
 /// Who made an artifact, when, and for which place in the registry. Not covered by the content hash: the same training
@@ -98,6 +99,8 @@ pub struct ModelArtifact {
     pub training: TrainingSummary,
     /// A few inputs with the logits that the trainer computed for them.
     pub self_test: Vec<(Vec<f64>, f64)>,
+    /// Snapshots of ordinary logins that explanations compare with; may be empty.
+    pub background: Vec<Vec<f32>>,
 }
 
 /// What the caller knows about an artifact before it is read. Everything known must hold.
@@ -198,6 +201,7 @@ impl ModelArtifact {
             evaluation,
             training,
             self_test: Vec::new(),
+            background: Vec::new(),
         };
         artifact.self_test = self_test(&artifact.network);
         artifact
@@ -322,6 +326,11 @@ impl ModelArtifact {
             && watch > block
         {
             return unsound("it would block before it watches");
+        }
+        let sound_row =
+            |row: &Vec<f32>| row.len() == self.schema.names.len() && row.iter().all(|value| value.is_finite());
+        if self.background.len() > BACKGROUND_MAX || !self.background.iter().all(sound_row) {
+            return unsound("the rows to compare with are too many, of another width or not finite");
         }
         if self.self_test.is_empty() || self.self_test.len() > SELF_TEST_MAX {
             return unsound("the self-test is missing or too long");
@@ -485,5 +494,8 @@ pub(crate) mod tests {
         assert_eq!(broken(|artifact| artifact.network.w2.clear()), "unsound");
         assert_eq!(broken(|artifact| artifact.network.b1[0] += 0.5), "unsound");
         assert_eq!(broken(|artifact| artifact.thresholds.block = Some(1.5)), "unsound");
+        assert_eq!(broken(|artifact| artifact.background = vec![vec![0.5; 6]; 65]), "unsound");
+        assert_eq!(broken(|artifact| artifact.background = vec![vec![0.5; 5]]), "unsound");
+        assert_eq!(broken(|artifact| artifact.background = vec![vec![f32::INFINITY; 6]]), "unsound");
     }
 }

@@ -1,8 +1,8 @@
 //! What a sample teaches: the label policy, and how feedback overrides it.
 //!
-//! Everything that turns outcomes into labels is in this file, so that a better policy replaces one type. The first
-//! policy reads the outcome: a success is legitimate; a failure counts as an attack the more, the more its source had
-//! failed already, because a single failure is mostly a typo.
+//! The policy of trainings is that of [`hindsight`](super::hindsight). The one in this file reads the outcome, and is there
+//! to be compared with: a success is legitimate; a failure counts as an attack the more, the more its source had failed
+//! already, because a single failure is mostly a typo.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

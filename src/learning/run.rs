@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::artifact::{ModelArtifact, TrainingSummary};
 use super::dataset::{self, Dataset, Prepared};
 use super::evaluation::{self, Evaluation};
+use super::explanation::background;
 use super::gate::{self, Judgement};
 use super::labels::LabelPolicy;
 use super::mlp::Mlp;
@@ -147,6 +148,7 @@ pub fn fit(
             training.clone(),
         );
         artifact.standardizer = standardizer;
+        artifact.background = background::choose(&prepared.train.rows, schema.len());
         artifact
     };
     let mut fit_to =
@@ -258,6 +260,15 @@ mod tests {
         let evaluation = &trained.artifact.evaluation;
         assert!(evaluation.mean_score_attack > evaluation.mean_score_legit, "{evaluation:?}");
         assert!(evaluation.roc_auc > Some(0.99), "{evaluation:?}");
+    }
+
+    #[test]
+    fn a_model_carries_legitimate_rows_to_compare_with() {
+        let Ok(RunOutcome::Promoted(trained)) = trained(None, false) else { panic!("not promoted") };
+
+        let background = &trained.artifact.background;
+        assert!((2..=background::ROWS).contains(&background.len()), "{background:?}");
+        assert!(background.iter().all(|row| row[0] > 0.5), "attacks come faster: {background:?}");
     }
 
     #[test]

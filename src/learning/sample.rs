@@ -5,12 +5,17 @@
 
 use std::net::IpAddr;
 
+use crate::detection::activity::DAY_MS;
 use crate::detection::attempt::{Outcome, Pseudonym, RequestKey, Timestamp};
 use crate::detection::codec::{Fault, Reader, put_count, put_tagged_ip};
 use crate::detection::event::AttemptEvent;
+use crate::learning::hindsight::{FrozenLabel, HindsightRule, Reason};
 use crate::numeric;
 
-const SAMPLE_VERSION: u8 = 1;
+/// 2: whether it is historical, and its frozen label.
+const SAMPLE_VERSION: u8 = 2;
+/// Still read: without a label; whether it is historical follows from its times.
+const SAMPLE_VERSION_WITHOUT_LABEL: u8 = 1;
 const FEEDBACK_VERSION: u8 = 1;
 /// Wider than every schema of this version.
 const VALUES_MAX: usize = 4096;
@@ -22,6 +27,18 @@ const HALF_LIFE_DAYS: f64 = 30.0;
 const DECAY_PER_DAY: f64 = std::f64::consts::LN_2 / HALF_LIFE_DAYS;
 /// No sample counts for more than this many: an old survivor must not outweigh a day of traffic.
 const INCLUSION_MIN: f64 = 1e-3;
+
+/// Attempts older than the longest live window when they arrive are history: they train and touch no live counter.
+pub const HISTORY_AFTER_MS: i64 = DAY_MS;
+
+/// Bits of a sample's flag byte.
+mod flag {
+    pub const HISTORICAL: u8 = 1;
+    /// The next byte is the number of a rule.
+    pub const RULE: u8 = 1 << 1;
+    /// The next byte is the number of a reason for having no label.
+    pub const NOTHING: u8 = 1 << 2;
+}
 
 /// Why stored bytes are not a sample or feedback item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +78,10 @@ pub struct Sample {
     pub outcome: Outcome,
     /// Days since the epoch when it was ingested.
     pub ingested_day: f64,
+    /// Came in as history: the index of historical events knows what happened around it.
+    pub historical: bool,
+    /// What hindsight said about it for good; `None` while that may still change.
+    pub label: Option<FrozenLabel>,
     /// Schema of the values.
     pub fingerprint: u64,
     /// What was scored, one value per feature in schema order.
@@ -80,6 +101,8 @@ impl Sample {
             user: attempt.user,
             outcome,
             ingested_day,
+            historical: event.historical,
+            label: None,
             fingerprint: snapshot.fingerprint,
             values: snapshot.values.clone(),
         })
@@ -109,6 +132,13 @@ impl Sample {
         put_tagged_ip(&mut out, self.client_ip);
         out.extend_from_slice(&self.user.0);
         out.extend_from_slice(&self.ingested_day.to_le_bytes());
+        let (kind, code) = match self.label {
+            None => (0, 0),
+            Some(FrozenLabel::Rule(rule)) => (flag::RULE, rule.code()),
+            Some(FrozenLabel::Nothing(reason)) => (flag::NOTHING, reason.code()),
+        };
+        out.push(kind | if self.historical { flag::HISTORICAL } else { 0 });
+        out.push(code);
         put_values(&mut out, self.fingerprint, &self.values);
         out
     }
@@ -118,7 +148,8 @@ impl Sample {
     /// # Errors
     /// For anything that [`encode`](Self::encode) does not write.
     pub fn decode(bytes: &[u8]) -> Result<Self, SampleError> {
-        let mut reader = versioned(bytes, SAMPLE_VERSION)?;
+        let labelled = bytes.first() != Some(&SAMPLE_VERSION_WITHOUT_LABEL);
+        let mut reader = versioned(bytes, if labelled { SAMPLE_VERSION } else { SAMPLE_VERSION_WITHOUT_LABEL })?;
         let outcome = Outcome::from_byte(reader.u8()?).ok_or(SampleError::Malformed)?;
         if !matches!(outcome, Outcome::Success | Outcome::Failure) {
             return Err(SampleError::Malformed);
@@ -128,12 +159,17 @@ impl Sample {
         let client_ip = reader.tagged_ip()?;
         let user = Pseudonym(reader.array()?);
         let ingested_day = f64::from_le_bytes(reader.array()?);
+        let (historical, label) = if labelled {
+            read_label(&mut reader)?
+        } else {
+            (ingested_day * DAY_MS as f64 - ts.millis() as f64 > HISTORY_AFTER_MS as f64, None)
+        };
         let (fingerprint, values) = read_values(&mut reader)?;
         reader.end()?;
         if !ingested_day.is_finite() {
             return Err(SampleError::Malformed);
         }
-        Ok(Self { ts, request, client_ip, user, outcome, ingested_day, fingerprint, values })
+        Ok(Self { ts, request, client_ip, user, outcome, ingested_day, historical, label, fingerprint, values })
     }
 }
 
@@ -234,6 +270,18 @@ fn versioned(bytes: &[u8], version: u8) -> Result<Reader<'_>, SampleError> {
     }
 }
 
+/// Whether a sample is historical, and its label.
+fn read_label(reader: &mut Reader<'_>) -> Result<(bool, Option<FrozenLabel>), SampleError> {
+    let (flags, code) = (reader.u8()?, reader.u8()?);
+    let label = match flags & !flag::HISTORICAL {
+        0 if code == 0 => None,
+        flag::RULE => Some(FrozenLabel::Rule(HindsightRule::from_code(code).ok_or(SampleError::Malformed)?)),
+        flag::NOTHING => Some(FrozenLabel::Nothing(Reason::from_code(code).ok_or(SampleError::Malformed)?)),
+        _ => return Err(SampleError::Malformed),
+    };
+    Ok((flags & flag::HISTORICAL != 0, label))
+}
+
 fn put_values(out: &mut Vec<u8>, fingerprint: u64, values: &[f32]) {
     out.extend_from_slice(&fingerprint.to_le_bytes());
     put_count(out, values.len());
@@ -284,6 +332,8 @@ pub(crate) mod tests {
             user: Pseudonym([number as u8; 16]),
             outcome: if success { Outcome::Success } else { Outcome::Failure },
             ingested_day: 20_000.0,
+            historical: false,
+            label: None,
             fingerprint: 7,
             values: vec![0.25, 0.5, 0.0, 0.0, 1.0, 0.0],
         }
@@ -311,6 +361,40 @@ pub(crate) mod tests {
     fn what_is_stored_comes_back() {
         assert_eq!(Sample::decode(&sample(3, true).encode()), Ok(sample(3, true)));
         assert_eq!(Feedback::decode(&feedback(3, true, "helpdesk").encode()), Ok(feedback(3, true, "helpdesk")));
+    }
+
+    #[test]
+    fn the_label_comes_back_whatever_it_is() {
+        let rules = HindsightRule::ALL.into_iter().map(FrozenLabel::Rule);
+        for label in rules.chain(Reason::ALL.into_iter().map(FrozenLabel::Nothing)).map(Some).chain([None]) {
+            for historical in [false, true] {
+                let labelled = Sample { label, historical, ..sample(3, false) };
+                assert_eq!(Sample::decode(&labelled.encode()), Ok(labelled));
+            }
+        }
+        let mut bytes = sample(3, false).encode();
+        // Version, outcome, time, request, address, user, day.
+        let flags = 1 + 1 + 8 + 16 + 5 + 16 + 8;
+        for (flag, code) in [(flag::RULE, 13), (flag::NOTHING, 6), (flag::RULE | flag::NOTHING, 0), (8, 0), (0, 1)] {
+            (bytes[flags], bytes[flags + 1]) = (flag, code);
+            assert_eq!(Sample::decode(&bytes), Err(SampleError::Malformed), "{flag} {code}");
+        }
+    }
+
+    #[test]
+    fn a_sample_of_the_version_before_labels_is_read_and_its_history_told_by_its_age() {
+        let without_label = |sample: &Sample| {
+            let mut bytes = sample.encode();
+            bytes[0] = SAMPLE_VERSION_WITHOUT_LABEL;
+            bytes.drain(55..57);
+            bytes
+        };
+        let day = |sample: &Sample, hours: f64| sample.ts.millis() as f64 / DAY_MS as f64 + hours / 24.0;
+        for (hours, historical) in [(0.0, false), (23.9, false), (24.1, true)] {
+            let mut sample = sample(3, false);
+            (sample.ingested_day, sample.historical) = (day(&sample, hours), historical);
+            assert_eq!(Sample::decode(&without_label(&sample)), Ok(sample));
+        }
     }
 
     #[test]

@@ -57,16 +57,16 @@ impl AttemptLog {
         self.queue_max.store(queue_max, Ordering::Relaxed);
     }
 
-    /// Stamps `event` with origin and number and queues it, with a sample if it `teaches`. `None` when the queue is full: the event was dropped and
-    /// counted, and took no number.
+    /// Stamps `event` with origin and number and queues it, with a sample if it `teaches`. `None` when the queue is full:
+    /// the event was dropped and counted. It has taken its number all the same, so that others see that one is missing.
     pub fn push(&self, mut event: AttemptEvent, ingested: Timestamp, teaches: bool) -> Option<u64> {
         let mut queue = self.lock();
+        let seq = queue.next_seq;
+        queue.next_seq += 1;
         if queue.waiting.len() >= self.queue_max.load(Ordering::Relaxed) {
             self.counters.attempts_dropped(1);
             return None;
         }
-        let seq = queue.next_seq;
-        queue.next_seq += 1;
         event.origin = self.boot;
         event.seq = seq;
         queue.waiting.push_back((seq, entry(&event, ingested, teaches)));

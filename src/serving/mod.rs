@@ -4,6 +4,9 @@
 //! in memory, and leaves an event in the [`attempt_log`] for the replication task to carry away.
 
 pub mod attempt_log;
+pub mod explain;
+pub mod heard;
+pub mod hindsight;
 pub mod mode;
 pub mod scorer;
 pub mod site;

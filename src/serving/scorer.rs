@@ -3,12 +3,18 @@
 //! One snapshot per attempt: it is computed here, before the outcome is known, and the same values are scored, recorded,
 //! trained on and explained. Nothing here waits; what the fleet must know goes into the [`AttemptLog`].
 
+mod memory;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+pub use self::memory::Restored;
 use super::attempt_log::AttemptLog;
+use super::explain;
+use super::heard::Heard;
+use super::hindsight::{Inbox, Memory, News};
 use super::mode::{self, LearningMode};
 use super::site::Site;
 use super::slot::{ModelSlot, ServedModel};
@@ -22,6 +28,8 @@ use crate::detection::pseudonym::Pseudonymizer;
 use crate::detection::record::{AttemptRecord, CheckedRecord, RecordError};
 use crate::detection::tracker::{Applied, Begin, Complete, Indexed, Tracker, TrackerLimits};
 use crate::detection::verdict::{self, Verdict, VerdictInput, WeightedRule};
+use crate::learning::explanation::Explanation;
+use crate::learning::sample::HISTORY_AFTER_MS;
 use crate::random;
 use crate::store::registry::ModelId;
 use crate::telemetry::metrics::Metrics;
@@ -30,8 +38,8 @@ use crate::telemetry::metrics::Metrics;
 /// Half a second: longer than most password checks, and feedback on another node finds the attempt within a second.
 const ANNOUNCE_AFTER_MS: u64 = 500;
 
-/// Attempts older than the longest live window when they arrive are history: they train and touch no live counter.
-const HISTORY_AFTER_MS: i64 = 24 * 3600 * 1000;
+/// So many news for the memory make a bulk caller take them in at once.
+const NEWS_OF_BULK: usize = 5_000;
 
 /// What the request path shares with the rest of the node.
 pub struct Scorer {
@@ -42,12 +50,16 @@ pub struct Scorer {
     mode: Arc<LearningMode>,
     pseudonyms: ArcSwap<Pseudonymizer>,
     state: Mutex<State>,
+    memory: Mutex<Memory>,
     log: Arc<AttemptLog>,
     metrics: Arc<Metrics>,
 }
 
 struct State {
     tracker: Tracker,
+    /// What the memory has not taken in yet.
+    inbox: Inbox,
+    heard: Heard,
     pending: Pending,
     /// Evictions per table as they were last reported.
     evicted: Evictions,
@@ -86,6 +98,9 @@ pub struct ScoreAnswer {
     pub retry_after_s: Option<u64>,
     /// Which model gave the probability; `None` when none serves.
     pub model: Option<ModelId>,
+    /// What made the probability; only if the caller asked for it, a model serves and has something to compare with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }
 
 /// Answer to an outcome report.
@@ -134,6 +149,7 @@ impl Scorer {
         let config = parts.config.load();
         let site = Site::new(&config, &parts.pseudonymizer);
         let limits = limits(&config);
+        let memory = Mutex::new(Memory::new(config.limits.hindsight_bytes_max));
         drop(config);
         Self {
             config: parts.config,
@@ -144,9 +160,12 @@ impl Scorer {
             pseudonyms: ArcSwap::from_pointee(parts.pseudonymizer),
             state: Mutex::new(State {
                 tracker: Tracker::new(limits),
+                inbox: Inbox::default(),
+                heard: Heard::default(),
                 pending: Pending::new(),
                 evicted: Evictions::default(),
             }),
+            memory,
             log: parts.log,
             metrics: parts.metrics,
         }
@@ -159,8 +178,10 @@ impl Scorer {
 
     /// Takes over lists, time zone and limits of a new configuration.
     pub fn reload(&self) {
-        self.lock().tracker.set_limits(limits(&self.config.load()));
-        self.site.store(Arc::new(Site::new(&self.config.load(), &self.pseudonyms.load())));
+        let config = self.config.load();
+        self.lock().tracker.set_limits(limits(&config));
+        self.set_memory_limit(config.limits.hindsight_bytes_max);
+        self.site.store(Arc::new(Site::new(&config, &self.pseudonyms.load())));
     }
 
     /// The pseudonymizer in force.
@@ -180,6 +201,7 @@ impl Scorer {
     /// A field out of bounds, or a request id that belongs to another attempt. Nothing is counted then.
     pub fn score(&self, record: AttemptRecord, now: Timestamp, monotonic_ms: u64) -> Result<ScoreAnswer, ScoreError> {
         let site = self.site.load();
+        let wants_explanation = record.explain == Some(true);
         let checked = self.check_live(record, now)?;
         let attempt = checked.attempt;
         let trusted = site.trusts(&attempt);
@@ -204,7 +226,7 @@ impl Scorer {
         if !attempt.no_auth {
             let decision = Decision { probability: answer.probability.map(|p| p as f32), verdict: answer.verdict };
             let request = attempt.request;
-            match state.tracker.begin(&attempt, Some(snapshot), Some(decision)) {
+            match state.tracker.begin(&attempt, Some(Arc::clone(&snapshot)), Some(decision)) {
                 Begin::New => {
                     self.metrics.attempts_ingested(1);
                     state.pending.insert(request, monotonic_ms);
@@ -214,7 +236,9 @@ impl Scorer {
             }
         }
         drop(state);
-        Ok(ScoreAnswer { request_id: checked.request_id, ..answer })
+        let explained = model.filter(|_| wants_explanation);
+        let explanation = explained.and_then(|model| explain::explain(&config, &self.schema, &model, &snapshot).ok());
+        Ok(ScoreAnswer { request_id: checked.request_id, explanation, ..answer })
     }
 
     /// Takes the outcome of an attempt: of one that was scored here, or a whole one that was not.
@@ -264,6 +288,7 @@ impl Scorer {
         match state.tracker.complete(request, told_attempt.as_ref(), outcome) {
             Complete::Recorded => {
                 if let Some(event) = state.tracker.lookup(request).map(Indexed::event) {
+                    state.happened(&event.attempt, outcome);
                     self.tell(&mut state, event, now);
                 }
             }
@@ -310,11 +335,21 @@ impl Scorer {
             decision: None,
             historical,
         };
-        if state.tracker.apply(&event).attempt {
+        let applied = state.tracker.apply(&event);
+        if applied.attempt {
             self.metrics.attempts_ingested(1);
         }
+        if applied.outcome {
+            state.happened(&event.attempt, outcome);
+        }
         state.pending.remove(event.attempt.request);
-        Ok(self.tell(&mut state, event, now))
+        let told = self.tell(&mut state, event, now);
+        let much = state.inbox.waiting() >= NEWS_OF_BULK;
+        drop(state);
+        if much {
+            self.digest();
+        }
+        Ok(told)
     }
 
     /// Checks a record that may lie in the past.
@@ -328,7 +363,18 @@ impl Scorer {
     /// Counts an event of another node; `own` events are skipped.
     pub fn apply_remote(&self, event: &AttemptEvent, own: BootId) -> Applied {
         let mut state = self.lock();
+        if state.tracker.hole_before(event, own)
+            && let Some((from, to)) = state.heard.hole_before(event)
+        {
+            state.inbox.put(News::Missed { from, to });
+        }
         let applied = state.tracker.apply_remote(event, own);
+        if event.origin != own {
+            state.heard.heard(event);
+        }
+        if let Some(outcome) = event.outcome.filter(|_| applied.outcome) {
+            state.happened(&event.attempt, outcome);
+        }
         if event.outcome.is_some() && (applied.attempt || applied.outcome) {
             state.pending.remove(event.attempt.request);
         }
@@ -388,22 +434,6 @@ impl Scorer {
         drop(state);
         for ((table, now_evicted), (_, before)) in now_evicted.into_iter().zip(news) {
             self.metrics.activity_evicted(table, now_evicted.saturating_sub(before));
-        }
-    }
-
-    /// The counters in their stored form, for a checkpoint.
-    pub fn checkpoint(&self) -> Vec<u8> {
-        self.lock().tracker.encode()
-    }
-
-    /// Takes over the counters of a checkpoint. Returns whether they could be read.
-    pub fn restore(&self, checkpoint: &[u8]) -> bool {
-        match Tracker::decode(checkpoint, limits(&self.config.load())) {
-            Ok(tracker) => {
-                self.lock().tracker = tracker;
-                true
-            }
-            Err(_) => false,
         }
     }
 
@@ -482,6 +512,7 @@ impl Scorer {
             reason: decided.reason.into(),
             retry_after_s: None,
             model: usable.map(|model| model.id),
+            explanation: None,
         }
     }
 

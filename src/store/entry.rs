@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::registry::{ModelId, Registry};
-use super::{ANNOUNCEMENT_MAX, AttemptEntry, COMMAND_MAX, MODEL_MAX, Signal, StoreError};
+use super::{ANNOUNCEMENT_MAX, AttemptEntry, COMMAND_MAX, MODEL_MAX, Relabel, Signal, StoreError};
 
 /// Most attempts in one append: keeps one script under about 10 ms of a shared Redis.
 pub const BATCH_MAX: usize = 1000;
@@ -194,6 +194,20 @@ pub(super) fn check_batch(operation: &'static str, batch: &[AttemptEntry]) -> Re
             if !sample.key.is_finite() {
                 return Err(refused(operation, "a reservoir key must be a finite number".to_owned()));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a relabelling of too many samples, to too large ones, or under a key that orders nothing.
+pub(super) fn check_relabels(operation: &'static str, changes: &[Relabel]) -> Result<(), StoreError> {
+    if changes.len() > BATCH_MAX {
+        return Err(refused(operation, format!("at most {BATCH_MAX} samples at once, these are {}", changes.len())));
+    }
+    for change in changes {
+        check_size(operation, "a sample", change.old.len().max(change.new.len()), ENTRY_MAX)?;
+        if !change.key.is_finite() {
+            return Err(refused(operation, "a reservoir key must be a finite number".to_owned()));
         }
     }
     Ok(())

@@ -123,6 +123,19 @@ pub struct SampleEntry {
     pub bytes: Vec<u8>,
 }
 
+/// A sample that is to stand in the reservoir in another form: the same one, with its label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relabel {
+    /// Where it stands.
+    pub class: SampleClass,
+    /// Its reservoir key; it keeps its place.
+    pub key: f64,
+    /// Its bytes as they were read.
+    pub old: Vec<u8>,
+    /// The bytes that replace them.
+    pub new: Vec<u8>,
+}
+
 /// The strata of the reservoir. Each may fill half of `max_training_records`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SampleClass {
@@ -296,6 +309,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// All samples of a class as (reservoir key, bytes), at most `samples_per_class`, in ascending order of the key.
     fn read_samples(&self, class: SampleClass) -> Answer<'_, Vec<(f64, Vec<u8>)>>;
+
+    /// Replaces samples (at most [`entry::BATCH_MAX`]) by another form of themselves, in one step. One whose old form is
+    /// gone is left alone: it has left the reservoir, or somebody else was faster. Returns how many were replaced.
+    fn relabel_samples<'a>(&'a self, changes: &'a [Relabel]) -> Answer<'a, u64>;
 
     // --- feedback -----------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-//! The small regular duties of a node: announcing open attempts, giving up on lost outcomes, pruning, checkpoints.
+//! The small regular duties of a node: announcing open attempts, giving up on lost outcomes, remembering what came in,
+//! pruning, checkpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,14 +47,23 @@ impl Housekeeping {
                     let timeout = self.config.load().attempts.outcome_timeout;
                     let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                     self.scorer.sweep(clock::now(), clock::monotonic_ms(), timeout_ms);
+                    self.off_the_runtime(Scorer::digest).await;
                 }
                 _ = checkpoint.tick() => {
                     self.scorer.prune(clock::now());
+                    self.off_the_runtime(|scorer| scorer.prune_memory(clock::now())).await;
                     self.checkpoint().await;
                     self.status.finished("checkpoint", "");
                 }
             }
         }
+    }
+
+    /// Has something done that may walk over everything that is remembered.
+    async fn off_the_runtime(&self, work: impl FnOnce(&Scorer) + Send + 'static) {
+        let scorer = Arc::clone(&self.scorer);
+        // A panic in there has been logged; the next round tries again.
+        let _ = tokio::task::spawn_blocking(move || work(&scorer)).await;
     }
 
     async fn checkpoint(&self) {
@@ -63,7 +73,7 @@ impl Housekeeping {
 
 /// Writes the counters, with the position that they were read up to, into the state directory.
 pub async fn checkpoint(replication: &Replication, state_dir: &Arc<StateDir>) {
-    let (position, counters) = replication.checkpoint().await;
+    let Some((position, counters)) = replication.checkpoint().await else { return };
     let state_dir = Arc::clone(state_dir);
     // A full table is some tens of megabytes; writing them must not hold up a runtime thread.
     let _ = tokio::task::spawn_blocking(move || state_dir.save_checkpoint(position, &counters)).await;

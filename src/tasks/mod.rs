@@ -7,6 +7,7 @@ pub mod doorbell;
 pub mod feedback_watcher;
 pub mod heartbeat;
 pub mod housekeeping;
+pub mod labeller;
 pub mod pseudonyms;
 pub mod publisher;
 pub mod replication;

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::detection::event::{AttemptEvent, BootId};
 use crate::serving::attempt_log::AttemptLog;
 use crate::serving::scorer::Scorer;
@@ -80,14 +81,22 @@ impl Replication {
     pub async fn pull(&self) -> Result<usize, StoreError> {
         let mut position = self.position.lock().await;
         let mut applied = 0;
+        self.scorer.reading(clock::now());
         loop {
             let entries = self.store.read_attempts(*position, BATCH_MAX).await?;
             let full = entries.len() == BATCH_MAX;
+            let any = !entries.is_empty();
             for (at, bytes) in entries {
                 applied += usize::from(self.apply(&bytes, at <= self.counted_upto));
                 *position = at;
             }
+            if any {
+                let scorer = Arc::clone(&self.scorer);
+                // A panic in there has been logged; what it was about is lost to labels only.
+                let _ = tokio::task::spawn_blocking(move || scorer.digest()).await;
+            }
             if !full {
+                self.scorer.read_to_the_end();
                 return Ok(applied);
             }
         }
@@ -118,10 +127,14 @@ impl Replication {
         matches!(tokio::time::timeout(limit, self.pull()).await, Ok(Ok(_)))
     }
 
-    /// The counters together with the position that they were read up to.
-    pub async fn checkpoint(&self) -> (Position, Vec<u8>) {
+    /// The counters and the memory for labels, together with the position that they were read up to. `None` when they
+    /// cannot be had.
+    pub async fn checkpoint(&self) -> Option<(Position, Vec<u8>)> {
         let position = self.position.lock().await;
-        ((*position).max(self.counted_upto), self.scorer.checkpoint())
+        let scorer = Arc::clone(&self.scorer);
+        // Writing them down takes long where they are large; it must not hold up a runtime thread.
+        let written = tokio::task::spawn_blocking(move || scorer.checkpoint(clock::now())).await;
+        Some(((*position).max(self.counted_upto), written.ok()?))
     }
 }
 

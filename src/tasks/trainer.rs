@@ -1,4 +1,4 @@
-//! One training: lease, data, fit on a blocking thread, gate, publish or record why not.
+//! One training: lease, data and its labels, fit on a blocking thread, gate, publish or record why not.
 //!
 //! Whoever wants a training (watcher, schedule, operator) calls `Trainer::run_once`; it is at most one at a time on
 //! this node and, by the lease, in the fleet. The lease only saves work: whether the result counts is decided by the
@@ -14,17 +14,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::jittered;
+use super::labeller::{LabelledSamples, Labeller};
 use super::publisher::{HistoryNote, PublishError, PublishJob, PublisherHandle};
+use super::replication::Replication;
 use crate::clock;
 use crate::config::{ActivationFunction, Config, Optimizer};
 use crate::detection::features::FeatureSchema;
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::evaluation::Evaluation;
-use crate::learning::labels::OutcomeLabels;
+use crate::learning::hindsight::{FrozenLabels, LabelCounts};
 use crate::learning::mlp::Activation;
 use crate::learning::optimizer;
 use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome};
-use crate::learning::sample::{Feedback, Sample};
+use crate::learning::sample::Feedback;
 use crate::learning::training::TrainingOptions;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
@@ -32,11 +34,13 @@ use crate::state::identity::Identity;
 use crate::store::registry::{
     Lease, LeaseReply, ModelId, PublishReply, RefusalReply, RefusalRequest, Registry, TriggerKey,
 };
-use crate::store::{Limits, Position, SampleClass, Store, StoreError};
+use crate::store::{Position, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 
 /// Feedback is read in pages of this size.
 const FEEDBACK_PAGE: usize = 1000;
+/// How long a training waits until this node has heard of what the samples came from.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(10);
 /// How long the end of a training waits for the store to take the lease back.
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -115,6 +119,8 @@ pub struct Trainer {
     pub(crate) identity: Arc<Identity>,
     pub(crate) high_water: Arc<HighWaterFile>,
     pub(crate) publisher: PublisherHandle,
+    pub(crate) replication: Arc<Replication>,
+    pub(crate) labeller: Arc<Labeller>,
     pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the node stops.
     pub(crate) stop: CancellationToken,
@@ -128,6 +134,7 @@ pub struct Trainer {
 /// Everything a fit needs, read under the lease.
 struct Gathered {
     material: Material,
+    labels: LabelCounts,
     watermark: Position,
     champion: Option<ModelArtifact>,
 }
@@ -229,8 +236,11 @@ impl Trainer {
         cancel: &Arc<AtomicBool>,
     ) -> Result<(RunOutcome, Position), TrainError> {
         let gathered = self.gather(registry).await?;
-        let watermark = gathered.watermark;
-        let outcome = self.fit(gathered, self.options(request), Arc::clone(cancel)).await?;
+        let (watermark, labels) = (gathered.watermark, gathered.labels.clone());
+        let mut outcome = self.fit(gathered, self.options(request), Arc::clone(cancel)).await?;
+        if let (RunOutcome::NotEnoughData { reason }, Some(shortage)) = (&mut outcome, labels.shortage()) {
+            *reason = format!("{reason}; {shortage}");
+        }
         Ok((outcome, watermark))
     }
 
@@ -323,16 +333,9 @@ impl Trainer {
     }
 
     async fn gather(&self, registry: &Registry) -> Result<Gathered, StoreError> {
-        let mut samples = Vec::new();
-        for class in [SampleClass::Success, SampleClass::Failure] {
-            let entries = self.store.read_samples(class).await?;
-            let full = entries.len() as u64 >= Limits::from(&**self.config.load()).samples_per_class;
-            let threshold = if full { entries.last().map(|(key, _)| *key) } else { None };
-            samples.extend(entries.iter().filter_map(|(_, bytes)| {
-                let sample = Sample::decode(bytes).ok()?;
-                Some((1.0 / sample.inclusion_probability(threshold), sample))
-            }));
-        }
+        // A label needs what happened around its attempt; without the store there is no training anyway.
+        self.replication.catch_up(CATCH_UP_LIMIT).await;
+        let LabelledSamples { samples, counts, .. } = self.labeller.samples().await?;
         let mut feedback = Vec::new();
         let mut watermark = Position::START;
         loop {
@@ -357,7 +360,7 @@ impl Trainer {
             }
             (None, _) => None,
         };
-        Ok(Gathered { material: Material { samples, feedback }, watermark, champion })
+        Ok(Gathered { material: Material { samples, feedback }, labels: counts, watermark, champion })
     }
 
     fn options(&self, request: &TrainRequest) -> RunOptions {
@@ -379,7 +382,7 @@ impl Trainer {
         let schema = self.schema.clone();
         let fitted = tokio::task::spawn_blocking(move || {
             let Gathered { material, champion, .. } = gathered;
-            run::run(material, &OutcomeLabels, &schema, &options, champion.as_ref(), &cancel, &mut |_| {})
+            run::run(material, &FrozenLabels, &schema, &options, champion.as_ref(), &cancel, &mut |_| {})
         });
         match fitted.await {
             Ok(Err(RunError::Cancelled)) => Err(TrainError::Cancelled { reason: "the lease was lost" }),

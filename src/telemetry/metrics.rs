@@ -15,12 +15,15 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
+use crate::learning::hindsight::HindsightStats;
+
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Label = (&'static str, &'static str);
 type By1 = Family<[Label; 1], Counter>;
 type By2 = Family<[Label; 2], Counter>;
+type GaugeBy1 = Family<[Label; 1], Gauge>;
 type ByRoute = Family<[(&'static str, String); 2], Counter>;
 
 /// The metrics of one node. Shared as `Arc<Metrics>`; every method takes `&self`.
@@ -47,6 +50,11 @@ pub struct Metrics {
     commands: By2,
     store_errors: By1,
     activity_evictions: By1,
+    labels: GaugeBy1,
+    hindsight_bytes: GaugeBy1,
+    hindsight_evictions: By1,
+    hindsight_too_late: By1,
+    hindsight_gaps: Counter,
     http_requests: ByRoute,
     task_restarts: By1,
     config_reloads: By1,
@@ -79,6 +87,11 @@ impl Metrics {
             commands: Family::default(),
             store_errors: Family::default(),
             activity_evictions: Family::default(),
+            labels: Family::default(),
+            hindsight_bytes: Family::default(),
+            hindsight_evictions: Family::default(),
+            hindsight_too_late: Family::default(),
+            hindsight_gaps: Counter::default(),
             http_requests: Family::default(),
             task_restarts: Family::default(),
             config_reloads: Family::default(),
@@ -150,6 +163,31 @@ impl Metrics {
             "activity_evictions",
             "Counters forgotten for lack of room, by table",
             self.activity_evictions.clone(),
+        );
+        registry.register(
+            "labels",
+            "Samples at the last training or labelling here, by the rule that labels them or the reason why none does",
+            self.labels.clone(),
+        );
+        registry.register(
+            "hindsight_bytes",
+            "Memory for what labels look back at, by index (live, history)",
+            self.hindsight_bytes.clone(),
+        );
+        registry.register(
+            "hindsight_evictions",
+            "Times the oldest hours were forgotten for lack of room, by index",
+            self.hindsight_evictions.clone(),
+        );
+        registry.register(
+            "hindsight_too_late",
+            "Attempts that came in after their time had been forgotten, by index",
+            self.hindsight_too_late.clone(),
+        );
+        registry.register(
+            "hindsight_gaps",
+            "Times in which attempts must have been missed",
+            self.hindsight_gaps.clone(),
         );
         registry.register("http_requests", "HTTP requests by route and class of status", self.http_requests.clone());
         registry.register("task_restarts", "Restarts of tasks by name", self.task_restarts.clone());
@@ -258,6 +296,26 @@ impl Metrics {
         self.activity_evictions.get_or_create(&[("table", table)]).inc_by(count);
     }
 
+    /// So many samples have a label of each rule, or none for each reason.
+    pub fn labels(&self, by_name: impl Iterator<Item = (&'static str, u64)>) {
+        for (name, samples) in by_name {
+            self.labels.get_or_create(&[("rule", name)]).set(i64::try_from(samples).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// How full an index for labels (`live`, `history`) is now. Its counts only grow during one run of the program.
+    pub fn hindsight(&self, index: &'static str, stats: HindsightStats) {
+        let by = [("index", index)];
+        self.hindsight_bytes.get_or_create(&by).set(i64::try_from(stats.bytes).unwrap_or(i64::MAX));
+        raise(&self.hindsight_evictions.get_or_create(&by), stats.evictions);
+        raise(&self.hindsight_too_late.get_or_create(&by), stats.too_late);
+    }
+
+    /// So many times something was noted as missed, since the start.
+    pub fn hindsight_gaps(&self, total: u64) {
+        raise(&self.hindsight_gaps, total);
+    }
+
     /// An HTTP request was answered. `route` is the template that matched (`/v1/explain/{request_id}`), never the path as
     /// sent; requests that match nothing are counted as `unmatched` by the caller.
     pub fn http_request(&self, route: &str, status: u16) {
@@ -280,6 +338,11 @@ impl Metrics {
     pub fn config_reloaded(&self, outcome: &'static str) {
         self.config_reloads.get_or_create(&[("outcome", outcome)]).inc();
     }
+}
+
+/// Brings a counter to a total that is counted elsewhere.
+fn raise(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 /// The numbers that `/v1/status` and the metrics share: one set of atomics, so the two cannot disagree.
@@ -360,6 +423,10 @@ mod tests {
         metrics.command("train", "ok");
         metrics.store_error("publish");
         metrics.activity_evicted("address", 2);
+        metrics.labels([("guessed", 3), ("gap", 0)].into_iter());
+        metrics.hindsight("live", HindsightStats { bytes: 500, evictions: 1, too_late: 4 });
+        metrics.hindsight("live", HindsightStats { bytes: 400, evictions: 2, too_late: 4 });
+        metrics.hindsight_gaps(6);
         metrics.http_request("/v1/explain/{request_id}", 404);
         metrics.task_restarted("subscriber");
         metrics.config_reloaded("applied");
@@ -395,6 +462,12 @@ mod tests {
             "nauthilus_neural_commands_total{command=\"train\",outcome=\"ok\"} 1",
             "nauthilus_neural_store_errors_total{operation=\"publish\"} 1",
             "nauthilus_neural_activity_evictions_total{table=\"address\"} 2",
+            "nauthilus_neural_labels{rule=\"guessed\"} 3",
+            "nauthilus_neural_labels{rule=\"gap\"} 0",
+            "nauthilus_neural_hindsight_bytes{index=\"live\"} 400",
+            "nauthilus_neural_hindsight_evictions_total{index=\"live\"} 2",
+            "nauthilus_neural_hindsight_too_late_total{index=\"live\"} 4",
+            "nauthilus_neural_hindsight_gaps_total 6",
             "nauthilus_neural_http_requests_total{route=\"/v1/explain/{request_id}\",status=\"4xx\"} 1",
             "nauthilus_neural_task_restarts_total{task=\"subscriber\"} 1",
             "nauthilus_neural_config_reloads_total{outcome=\"applied\"} 1",

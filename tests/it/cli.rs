@@ -118,6 +118,12 @@ async fn an_operator_steers_a_daemon_from_the_command_line() {
     let word = ["feedback", "--brute-force", "--request-id", id, "--client-ip", "198.51.100.9", "--username", "alice"];
     let given = tokio::task::block_in_place(|| ask(&word));
     assert_eq!((&given["status"], &given["pending"]), (&json!("recorded"), &json!(1)), "{given}");
+    let explained = tokio::task::block_in_place(|| ask(&["explain", id]));
+    assert_eq!((&explained["request_id"], &explained["model"]), (&json!(id), &trained["model"]), "{explained}");
+    let words = ["explain", id, "--url", &url, "--token-file", text(&token)];
+    let told = tokio::task::block_in_place(|| run(&words));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("probability of attack") && told.contains("odds of attack"), "{told}");
     let mode = tokio::task::block_in_place(|| ask(&["learning-mode", "on"]));
     assert_eq!(mode["learning_mode"], true, "{mode}");
     let status = tokio::task::block_in_place(|| ask(&["status"]));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nauthilus_neural::clock;
 use nauthilus_neural::learning::artifact::{Expectation, ModelArtifact};
 use serde_json::{Value, json};
 
@@ -178,25 +179,35 @@ async fn a_training_without_enough_data_publishes_nothing_and_says_why() {
     let train = async || daemon.http.post("/v1/train", &json!({})).await.body;
 
     let nothing = train().await;
-    let lines: Vec<_> = (0..150)
-        .map(|number| {
-            json!({ "ts": now(), "client_ip": format!("198.51.100.{}", number + 1), "username": format!("u{number}"),
-                "success": true })
-            .to_string()
-        })
-        .collect();
-    daemon.ingest(&lines.join("\n")).await;
+    let success = |number: i64, ts: String| {
+        json!({ "ts": ts, "client_ip": format!("198.51.100.{}", number + 1), "username": format!("u{number}"),
+            "success": true })
+        .to_string()
+    };
+    let live: Vec<_> = (0..150).map(|number| success(number, now())).collect();
+    daemon.ingest(&live.join("\n")).await;
+    let too_new = train().await;
+    let three_days_ago = clock::now().plus_millis(-3 * 24 * 3600 * 1000);
+    let recorded: Vec<_> =
+        (0..150).map(|number| success(number, three_days_ago.plus_millis(number * 300_000).to_string())).collect();
+    daemon.ingest(&recorded.join("\n")).await;
     let one_class = train().await;
 
-    for (answer, reason) in [(&nothing, "100 are needed"), (&one_class, "both classes are needed")] {
+    for (answer, reason, lacking) in [
+        (&nothing, "100 are needed", "no failed attempt was recorded yet"),
+        (&too_new, "100 are needed", "lack seen traffic before or after them: 150"),
+        (&one_class, "both classes are needed", "no failed attempt was recorded yet"),
+    ] {
         assert_eq!((&answer["outcome"], &answer["model"]), (&"not_enough_data".into(), &Value::Null), "{answer}");
-        assert!(answer["reason"].as_str().is_some_and(|text| text.contains(reason)), "{answer}");
+        let text = answer["reason"].as_str().expect("a reason");
+        assert!(text.contains(reason) && text.contains(lacking), "{answer}");
     }
     let status = daemon.status().await;
     assert_eq!((&status["trained"], &status["swaps"]), (&false.into(), &0.into()), "{status}");
     let history = daemon.http.get("/v1/models").await.body;
     let reasons: Vec<_> = history.as_array().expect("a list").iter().map(|entry| &entry["reason"]).collect();
-    assert_eq!(reasons, [&one_class["reason"], &nothing["reason"]], "newest first: {history}");
+    let expected = [&one_class["reason"], &too_new["reason"], &nothing["reason"]];
+    assert_eq!(reasons, expected, "newest first: {history}");
 }
 
 fn task(status: &Value, name: &str) -> Value {

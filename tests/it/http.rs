@@ -90,6 +90,7 @@ async fn a_bad_request_is_refused_by_field_and_changes_nothing() {
         ("POST", "/v1/rollback", String::new(), 404, "no earlier model"),
         ("PUT", "/v1/learning-mode", json!({}).to_string(), 400, "enabled"),
         ("PUT", "/v1/learning-mode", json!({ "enabled": 1 }).to_string(), 400, "enabled"),
+        ("GET", "/v1/explain/request-1", String::new(), 409, "no model serves"),
         ("GET", "/v1/nothing", String::new(), 404, "path"),
         ("GET", "/v1/score", String::new(), 405, "method"),
     ] {
@@ -208,6 +209,7 @@ async fn every_caller_may_do_what_its_role_says_and_nothing_else() {
         ("GET", "/v1/learning-mode", &empty, [200, 200, 403, 200]),
         ("POST", "/v1/score", &empty, [400, 400, 403, 400]),
         ("POST", "/v1/feedback", &word, [403, 403, 404, 404]),
+        ("GET", "/v1/explain/never", &empty, [403, 403, 409, 409]),
         ("POST", "/v1/train", &empty, [403, 403, 403, 200]),
         ("POST", "/v1/reset", &empty, [403, 403, 403, 200]),
         ("POST", "/v1/rollback", &empty, [403, 403, 403, 404]),

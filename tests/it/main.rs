@@ -4,9 +4,11 @@
 
 mod cli;
 mod commands;
+mod explain;
 mod failures;
 mod fleet;
 mod http;
+mod labels;
 mod restart;
 mod schedule;
 mod service;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nauthilus_neural::detection::event::BootId;
 use nauthilus_neural::store::embedded::EmbeddedStore;
-use nauthilus_neural::store::entry::{Announcement, AnnouncementKind, BATCH_MAX};
+use nauthilus_neural::store::entry::{Announcement, AnnouncementKind, BATCH_MAX, ENTRY_MAX};
 use nauthilus_neural::store::redis::{RedisOptions, RedisStore};
 use nauthilus_neural::store::registry::{
     HighWater, Lease, LeaseReply, ModelId, Parent, PublishReply, PublishRequest, RefusalReply, RefusalRequest,
@@ -16,7 +16,7 @@ use nauthilus_neural::store::registry::{
 };
 use nauthilus_neural::store::{
     ANNOUNCEMENT_MAX, AttemptEntry, AuditEntry, COMMAND_MAX, Claim, FeedbackAppended, Limits, MODEL_MAX, NodeReport,
-    Position, SampleClass, SampleEntry, Signal, Store, StoreError,
+    Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
 };
 use tokio::sync::mpsc;
 
@@ -62,6 +62,7 @@ on_both_stores!(
     attempts_come_back_in_order,
     attempts_are_trimmed_and_batches_bounded,
     the_reservoir_keeps_the_smallest_keys,
+    a_sample_is_relabelled_in_place_and_once,
     feedback_is_recorded_once_and_never_over_the_limit,
     one_lease_at_a_time_and_growing_fences,
     a_lease_lapses_and_its_holder_cannot_renew,
@@ -205,6 +206,42 @@ async fn the_reservoir_keeps_the_smallest_keys(store: Shared) {
 
     let nothing = store.append_attempts(&[sampled(SampleClass::Failure, f64::NAN)]).await;
     assert!(matches!(nothing, Err(StoreError::Refused { .. })));
+}
+
+async fn a_sample_is_relabelled_in_place_and_once(store: Shared) {
+    // Keys that do not survive a careless trip through decimal text.
+    let keys = [-11.123_456_789_012_345, 1.0 / 3.0, 1e-300];
+    let sampled = |class, key: f64, bytes: &[u8]| AttemptEntry {
+        event: vec![0],
+        sample: Some(SampleEntry { class, key, bytes: bytes.to_vec() }),
+    };
+    let batch: Vec<_> = keys.iter().map(|key| sampled(SampleClass::Failure, *key, &key.to_be_bytes())).collect();
+    store.append_attempts(&batch).await.unwrap();
+    store.append_attempts(&[sampled(SampleClass::Success, keys[0], b"success")]).await.unwrap();
+    let change = |class, key: f64, old: &[u8], new: &[u8]| Relabel { class, key, old: old.to_vec(), new: new.to_vec() };
+    let labelled = |key: f64| [b"mine", &key.to_be_bytes()[..]].concat();
+    let mine = keys.map(|key| change(SampleClass::Failure, key, &key.to_be_bytes(), &labelled(key)));
+
+    assert_eq!(store.relabel_samples(&mine[..2]).await.unwrap(), 2);
+    let there = store.read_samples(SampleClass::Failure).await.unwrap();
+    let expected =
+        [(keys[0], labelled(keys[0])), (keys[2], keys[2].to_be_bytes().to_vec()), (keys[1], labelled(keys[1]))];
+    assert_eq!(there, expected, "in place, with exactly the same key");
+
+    // Whoever comes second, with the same word or with another, changes nothing; nor does one whose sample has left.
+    let before = store.read_samples(SampleClass::Failure).await.unwrap();
+    let other = change(SampleClass::Failure, keys[1], &keys[1].to_be_bytes(), b"other");
+    let gone = change(SampleClass::Failure, 5.0, b"gone", b"back");
+    let elsewhere = change(SampleClass::Success, keys[2], &keys[2].to_be_bytes(), b"elsewhere");
+    assert_eq!(store.relabel_samples(&[mine[0].clone(), other, gone, elsewhere]).await.unwrap(), 0);
+    assert_eq!(store.read_samples(SampleClass::Failure).await.unwrap(), before);
+    assert_eq!(store.relabel_samples(&[]).await.unwrap(), 0);
+    assert_eq!(store.read_samples(SampleClass::Success).await.unwrap(), [(keys[0], b"success".to_vec())]);
+
+    let over = vec![mine[0].clone(); BATCH_MAX + 1];
+    assert!(matches!(store.relabel_samples(&over).await, Err(StoreError::Refused { .. })));
+    let large = Relabel { new: vec![0; ENTRY_MAX + 1], ..mine[2].clone() };
+    assert!(matches!(store.relabel_samples(&[large]).await, Err(StoreError::Refused { .. })));
 }
 
 async fn feedback_is_recorded_once_and_never_over_the_limit(store: Shared) {

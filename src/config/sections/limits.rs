@@ -14,6 +14,10 @@ pub struct LimitsConfig {
     /// 80 000 addresses that tried once, beside 50 000 users and 70 000 accounts; beyond it what tells least is forgotten
     /// first, and counted.
     pub activity_bytes_max: u64,
+    /// Memory for what labels look back at in bytes, at least 1 MiB, half of it for history. Default: 201326592 (192 MiB),
+    /// some 400 000 failures that have nothing in common, and far more of the ordinary kind; beyond it the oldest hours
+    /// are forgotten, counted, and what needs them gets no label.
+    pub hindsight_bytes_max: u64,
     /// Oldest attempt in the store, 1 h to 30 d, counted from its arrival. Default: 24 h, the longest window of a feature.
     #[serde(with = "humantime_serde")]
     pub attempts_age: Duration,
@@ -32,6 +36,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             activity_bytes_max: 256 * 1024 * 1024,
+            hindsight_bytes_max: 192 * 1024 * 1024,
             attempts_age: DAY,
             feedback_max: 50_000,
             feedback_age: 90 * DAY,

@@ -63,6 +63,11 @@ impl Feature {
         let raw = raw_value(self.kind, activity, attempt, context);
         (raw / self.scale).clamp(0.0, 1.0) as f32
     }
+
+    /// The way back from [`Feature::value`], to whole counts and seconds.
+    pub(super) fn raw(&self, value: f32) -> f64 {
+        (f64::from(value.clamp(0.0, 1.0)) * self.scale).round()
+    }
 }
 
 fn raw_value(kind: Kind, activity: &Activity, attempt: &Attempt, context: &FeatureContext) -> f64 {

@@ -12,7 +12,7 @@
 use super::super::activity::{Activity, Counts, DAY_MS, HOUR_MS, KNOWN_PAIR_MS, View};
 use super::super::attempt::{Attempt, Protocol, Timestamp};
 use super::{FeatureContext, Group};
-use crate::numeric::ln_1p;
+use crate::numeric::{exp, ln_1p};
 
 /// How a feature is computed. The numbers are part of the fingerprint: a changed definition gets a new one. From 64 on,
 /// below are the ones of compat-6. Each tells the raw value; windows end at the time of the attempt.
@@ -181,9 +181,20 @@ impl Feature {
     pub(super) fn definition(&self) -> Vec<u8> {
         vec![self.kind as u8, self.scale as u8]
     }
+
+    /// The way back from what [`values`] makes of a raw value, to whole counts and seconds and to four digits of a share.
+    pub(super) fn raw(&self, value: f32) -> f64 {
+        let value = f64::from(value);
+        match self.scale {
+            Scale::AsIs => (value * 1e4).round() / 1e4,
+            Scale::Log => (exp(value.clamp(0.0, LOG_MAX)) - 1.0).round(),
+        }
+    }
 }
 
 const MINUTES_5_MS: i64 = HOUR_MS / 12;
+/// ln(1 + x) of more than any count or time of ours: 10¹³.
+const LOG_MAX: f64 = 30.0;
 /// Weight of the day in the share of ten minutes: so many outcomes count for as much as the whole day.
 const SITE_PRIOR: f64 = 8.0;
 

@@ -148,6 +148,15 @@ impl FeatureSchema {
         &self.groups
     }
 
+    /// What `value` of the feature in this place stands for, before it was scaled: counts and seconds rounded to whole ones,
+    /// shares to four digits. What was cut off at the top of a scale stays cut off.
+    pub fn raw(&self, feature: usize, value: f32) -> f64 {
+        match self.formulas {
+            Formulas::Compat6(features) => features.get(feature).map_or(0.0, |feature| feature.raw(value)),
+            Formulas::Ext(features) => features.get(feature).map_or(0.0, |feature| feature.raw(value)),
+        }
+    }
+
     /// Place of the feature `name`.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
@@ -224,6 +233,23 @@ mod tests {
         assert_eq!((schema.len(), schema.profile()), (6, "compat-6"));
         assert_eq!(schema.fingerprint(), COMPAT6_FINGERPRINT);
         assert_eq!(schema.groups().len(), 6);
+    }
+
+    #[test]
+    fn a_scaled_value_tells_the_raw_one() {
+        let (compat6, ext) = (FeatureSchema::compat6(), FeatureSchema::ext());
+        let raw = |schema: &FeatureSchema, name: &str, value: f64| {
+            schema.raw(schema.index_of(name).expect("a feature"), value as f32)
+        };
+
+        assert_eq!(raw(&compat6, "FailedAttemptsLastHour", 0.41), 41.0);
+        assert_eq!(raw(&compat6, "TimeBetweenAttempts", 7.0 / 3600.0), 7.0);
+        for count in [0.0, 1.0, 41.0, 5000.0, 86_400.0] {
+            assert_eq!(raw(&ext, "network_failed_users_24h", crate::numeric::ln_1p(count)), count);
+        }
+        assert_eq!(raw(&ext, "source_failure_share_24h", 0.35), 0.35);
+        assert_eq!(raw(&ext, "site_failure_excess", -0.25), -0.25);
+        assert!(raw(&ext, "source_gap_s", 1e30).is_finite(), "whatever another node sends");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::learning::sample::Sample;
 
 /// Why an attempt got its label, in the order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum HindsightRule {
     /// The login succeeded.
     Success,
@@ -58,6 +59,33 @@ impl HindsightRule {
         Self::SamePasswordAgain,
         Self::NeverSucceeded,
     ];
+
+    /// Every rule, in the order of [`code`](Self::code).
+    pub const ALL: [Self; 13] = [
+        Self::Success,
+        Self::Guessed,
+        Self::SucceededSoon,
+        Self::SucceededBefore,
+        Self::SprayedPassword,
+        Self::ManyUsersOfSource,
+        Self::ManySourcesOfUser,
+        Self::ManyPasswords,
+        Self::SucceededNearby,
+        Self::PasswordOfNeighbour,
+        Self::NeighbourSucceeded,
+        Self::SamePasswordAgain,
+        Self::NeverSucceeded,
+    ];
+
+    /// Its number in stored labels. A new rule goes to the end; no number is ever used again.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// From the number in stored labels.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.code() == code)
+    }
 
     /// The name in reports.
     pub const fn name(self) -> &'static str {
@@ -121,6 +149,7 @@ impl From<&Sample> for Case {
 
 /// Why there is no label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum Reason {
     /// Blocked, or nobody told what became of it.
     NoOutcome,
@@ -137,6 +166,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason, in the order of [`code`](Self::code).
+    pub const ALL: [Self; 6] =
+        [Self::NoOutcome, Self::Unsettled, Self::Gap, Self::NoRule, Self::Contradiction, Self::DoubtfulSuccess];
+
+    /// Its number in stored labels. A new reason goes to the end; no number is ever used again.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// From the number in stored labels.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,16 +4,16 @@ use super::tally::Window;
 use crate::detection::attempt::Timestamp;
 
 /// Gaps remembered one by one. Beyond it the two nearest become one: more is called unknown than has to be, never less.
-const GAPS_MAX: usize = 64;
+pub(super) const GAPS_MAX: usize = 64;
 
 /// The times that were seen: from the first event on, without what was forgotten and without gaps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Coverage {
-    first: Option<Timestamp>,
+    pub(super) first: Option<Timestamp>,
     /// Everything before was forgotten.
-    forgotten: Option<Timestamp>,
+    pub(super) forgotten: Option<Timestamp>,
     /// Ascending, disjoint.
-    gaps: Vec<Window>,
+    pub(super) gaps: Vec<Window>,
 }
 
 impl Coverage {

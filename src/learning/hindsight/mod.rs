@@ -8,11 +8,13 @@
 //! It holds keyed pseudonyms only. Password tags stay in it for as long as it looks back, and it is the only place where
 //! the tag of a request can be looked up: a sample never holds one.
 //!
-//! Reading order: `answer` and `rules` (the labels), this file (the index), `tables` (what is counted), `tally`, `coverage`.
-//! There is no stored form yet.
+//! Reading order: `answer` and `rules` (the labels), this file (the index), `tables` (what is counted), `tally`,
+//! `coverage`, `checkpoint` (the stored form of the index), `frozen` (the stored form of a label).
 
 mod answer;
+mod checkpoint;
 mod coverage;
+mod frozen;
 mod labels;
 mod rules;
 mod tables;
@@ -23,6 +25,8 @@ mod tests;
 mod traffic_tests;
 
 pub use answer::{Case, HindsightAnswer, HindsightRule, Reason};
+pub use checkpoint::HindsightError;
+pub use frozen::{FrozenLabel, FrozenLabels, LabelCounts};
 pub use labels::HindsightLabels;
 pub use rules::LOOK_AHEAD_MS;
 
@@ -130,9 +134,13 @@ impl HindsightIndex {
             Outcome::Success => self.successes.add(attempt),
             Outcome::Blocked | Outcome::Unknown => {}
         }
-        if self.bytes() > self.limits.bytes_max {
-            self.evict(newest);
-        }
+        self.fit();
+    }
+
+    /// Changes the limits; what is over them leaves at once.
+    pub fn set_limits(&mut self, limits: HindsightLimits) {
+        self.limits = limits;
+        self.fit();
     }
 
     /// Events of this time were missed (an outage, a trimmed stream): answers that would need them are unknown.
@@ -176,6 +184,12 @@ impl HindsightIndex {
             ever: now.plus_millis(-EVER_MEMORY_MS).min(oldest),
         });
         self.coverage.forget_before(oldest);
+    }
+
+    fn fit(&mut self) {
+        if self.bytes() > self.limits.bytes_max {
+            self.evict(self.newest.or(self.since()).unwrap_or(Timestamp::from_millis(i64::MAX)));
+        }
     }
 
     /// Forgets the oldest hours until an eighth is free; the coverage shrinks with them. If hours are not enough because

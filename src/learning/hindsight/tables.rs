@@ -17,12 +17,12 @@ pub const FINE_MS: i64 = HOUR_MS / 6;
 pub const NO_TAG: u64 = 0;
 
 /// Failing tags of a pair, failing users of a tag, failing sources of a user (rules ask for 6, 4 and 6).
-type FewFine = Tally<FINE_MS, 12>;
-type FewHourly = Tally<HOUR_MS, 8>;
+pub(super) type FewFine = Tally<FINE_MS, 12>;
+pub(super) type FewHourly = Tally<HOUR_MS, 8>;
 /// Users of a source (rules ask for 8 failing ones and for a share among them).
-type Users = Tally<FINE_MS, 32>;
+pub(super) type Users = Tally<FINE_MS, 32>;
 /// Tags that opened an account from a source.
-type Tags = Tally<HOUR_MS, 32>;
+pub(super) type Tags = Tally<HOUR_MS, 32>;
 
 /// Where an attempt came from: an IPv4 address, or the /64 of an IPv6 address, within which one host changes at will.
 pub fn source(ip: IpAddr) -> IpAddr {
@@ -79,6 +79,16 @@ impl<K: Eq + Hash, V: Entry> Table<K, V> {
         self.bytes = self.bytes - before + Self::SLOT_BYTES + value.heap_bytes();
     }
 
+    /// The entries in the order of their keys.
+    pub fn sorted(&self) -> Vec<(&K, &V)>
+    where
+        K: Ord,
+    {
+        let mut entries: Vec<_> = self.map.iter().collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        entries
+    }
+
     /// The entry of `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.map.get(key)
@@ -114,7 +124,7 @@ pub struct Failures {
     /// Sources by user.
     pub users: Table<u64, FewFine>,
     /// The tag of each failed request, because samples hold none. Ordered by hour, so that forgetting is a cut.
-    requests: BTreeMap<(i32, RequestKey), u64>,
+    pub(super) requests: BTreeMap<(i32, RequestKey), u64>,
 }
 
 impl Failures {
@@ -165,7 +175,7 @@ impl Failures {
 
 /// From the first to the last time that something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span(Option<(Timestamp, Timestamp)>);
+pub struct Span(pub(super) Option<(Timestamp, Timestamp)>);
 
 impl Span {
     fn add(&mut self, ts: Timestamp) {

@@ -42,11 +42,12 @@ pub const fn vec_bytes<T>(len: usize) -> usize {
     (if capacity < 4 { 4 } else { capacity }) * size_of::<T>()
 }
 
+/// How often one hash was seen in one slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Row {
-    hash: u64,
-    slice: i32,
-    count: u32,
+pub(super) struct Row {
+    pub(super) hash: u64,
+    pub(super) slice: i32,
+    pub(super) count: u32,
 }
 
 /// How often each hash was seen, in slices of `WIDTH_MS`; of each slice the `KEEP` smallest hashes.
@@ -56,7 +57,7 @@ struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally<const WIDTH_MS: i64, const KEEP: usize> {
     /// Ascending by (slice, hash).
-    rows: Vec<Row>,
+    pub(super) rows: Vec<Row>,
 }
 
 impl<const WIDTH_MS: i64, const KEEP: usize> Tally<WIDTH_MS, KEEP> {
@@ -118,7 +119,7 @@ impl<const WIDTH_MS: i64, const KEEP: usize> Tally<WIDTH_MS, KEEP> {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marks<const WIDTH_MS: i64> {
     /// Ascending.
-    slices: Vec<i32>,
+    pub(super) slices: Vec<i32>,
 }
 
 impl<const WIDTH_MS: i64> Marks<WIDTH_MS> {

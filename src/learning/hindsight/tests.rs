@@ -15,7 +15,7 @@ const DAY: i64 = 24 * HOUR;
 
 /// What happened: minutes from the attempt that is asked about, user, last octet of the address, tag (0: none).
 #[derive(Debug, Clone, Copy)]
-struct Event {
+pub(super) struct Event {
     minutes: i64,
     user: u8,
     ip: u8,
@@ -60,7 +60,7 @@ impl Event {
 }
 
 /// An index that has been there for a week, with somebody else's login at its beginning.
-fn index(events: &[Event]) -> HindsightIndex {
+pub(super) fn index(events: &[Event]) -> HindsightIndex {
     let mut index = HindsightIndex::new(HindsightLimits::RECORDING);
     index.record(&opened(-8 * DAY, 200, 200, 0).attempt(), Outcome::Success);
     for event in events {
@@ -378,7 +378,7 @@ fn the_policy_drops_what_is_unknown() {
     assert_eq!(policy.label(&sample, &schema), None);
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
+pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     // Half of them by the user and source that are asked about.
     let mostly = |others: std::ops::Range<u8>| prop_oneof![Just(1u8), others];
     let event =

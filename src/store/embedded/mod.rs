@@ -26,8 +26,8 @@ use super::registry::{
     ResetReply, RollbackReply, TriggerKey,
 };
 use super::{
-    Answer, AttemptEntry, AuditEntry, Claim, FeedbackAppended, Limits, NODE_TTL, NodeReport, Position, SampleClass,
-    Signal, Store, StoreError,
+    Answer, AttemptEntry, AuditEntry, Claim, FeedbackAppended, Limits, NODE_TTL, NodeReport, Position, Relabel,
+    SampleClass, Signal, Store, StoreError,
 };
 use crate::detection::event::BootId;
 
@@ -148,6 +148,20 @@ impl Store for EmbeddedStore {
             self.writer()
                 .read("read samples", move |transaction, _| streams::read_samples(transaction, class, most).map(Ok)),
         )
+    }
+
+    fn relabel_samples<'a>(&'a self, changes: &'a [Relabel]) -> Answer<'a, u64> {
+        const OPERATION: &str = "label samples";
+        boxed(async move {
+            entry::check_relabels(OPERATION, changes)?;
+            if changes.is_empty() {
+                return Ok(0);
+            }
+            let changes = changes.to_vec();
+            let weight = changes.len();
+            let step = move |transaction: &_, _| streams::relabel_samples(transaction, &changes).map(Answered::from);
+            self.writer().write(OPERATION, weight, step).await
+        })
     }
 
     fn append_feedback<'a>(&'a self, id: &'a str, bytes: &'a [u8]) -> Answer<'a, FeedbackAppended> {

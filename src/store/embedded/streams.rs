@@ -10,7 +10,7 @@ use super::file::{
     SAMPLES_FAILURE, SAMPLES_SUCCESS, SampleKey, next_position, ordered, unordered,
 };
 use crate::store::entry::{AUDIT_AGE, AUDIT_MAX, RESULT_TTL};
-use crate::store::{AttemptEntry, Claim, FeedbackAppended, Limits, Position, SampleClass};
+use crate::store::{AttemptEntry, Claim, FeedbackAppended, Limits, Position, Relabel, SampleClass};
 
 type Entries = Vec<(Position, Vec<u8>)>;
 
@@ -40,9 +40,7 @@ pub(super) fn append_attempts(
     for class in [SampleClass::Success, SampleClass::Failure] {
         let mut samples = transaction.open_table(samples_of(class))?;
         for sample in batch.iter().filter_map(|attempt| attempt.sample.as_ref()).filter(|s| s.class == class) {
-            let digest = Sha256::digest(&sample.bytes);
-            let content = digest[..16].iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte));
-            samples.insert((ordered(sample.key), content), sample.bytes.as_slice())?;
+            samples.insert(place(sample.key, &sample.bytes), sample.bytes.as_slice())?;
         }
         while samples.len()? > limits.samples_per_class {
             samples.pop_last()?;
@@ -85,6 +83,22 @@ pub(super) fn read_samples(
         found.push((unordered(place.value().0), bytes.value().to_vec()));
     }
     Ok(found)
+}
+
+/// Replaces samples whose old form is there; how many.
+pub(super) fn relabel_samples(transaction: &WriteTransaction, changes: &[Relabel]) -> Result<u64, redb::Error> {
+    let mut replaced = 0;
+    for class in [SampleClass::Success, SampleClass::Failure] {
+        let mut samples = transaction.open_table(samples_of(class))?;
+        for change in changes.iter().filter(|change| change.class == class) {
+            let was_there = samples.remove(place(change.key, &change.old))?.is_some();
+            if was_there {
+                samples.insert(place(change.key, &change.new), change.new.as_slice())?;
+                replaced += 1;
+            }
+        }
+    }
+    Ok(replaced)
 }
 
 /// Records feedback under its id, once.
@@ -183,6 +197,12 @@ pub(super) fn audit(transaction: &WriteTransaction, document: &[u8], now_ms: i64
         audit.pop_first()?;
     }
     Ok(())
+}
+
+/// Where a sample stands: by its key, then by its content.
+fn place(key: f64, bytes: &[u8]) -> SampleKey {
+    let digest = Sha256::digest(bytes);
+    (ordered(key), digest[..16].iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
 }
 
 fn samples_of(class: SampleClass) -> TableDefinition<'static, SampleKey, &'static [u8]> {

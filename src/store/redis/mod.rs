@@ -31,7 +31,7 @@ use super::registry::{
 };
 use super::{
     Answer, AttemptEntry, AuditEntry, Claim, FeedbackAppended, Limits, MODEL_MAX, NODE_TTL, NodeReport, Position,
-    SampleClass, Signal, Store, StoreError,
+    Relabel, SampleClass, Signal, Store, StoreError,
 };
 use crate::detection::event::BootId;
 
@@ -147,6 +147,10 @@ impl Store for RedisStore {
 
     fn read_samples(&self, class: SampleClass) -> Answer<'_, Vec<(f64, Vec<u8>)>> {
         boxed(self.samples(class))
+    }
+
+    fn relabel_samples<'a>(&'a self, changes: &'a [Relabel]) -> Answer<'a, u64> {
+        boxed(self.relabel(changes))
     }
 
     fn append_feedback<'a>(&'a self, id: &'a str, bytes: &'a [u8]) -> Answer<'a, FeedbackAppended> {

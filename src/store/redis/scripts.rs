@@ -33,6 +33,7 @@ scripts! {
     publish,
     refuse,
     registry,
+    relabel_samples,
     release,
     renew,
     report_node,

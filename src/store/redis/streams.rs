@@ -4,7 +4,7 @@
 use super::connection::RESPONSE_TIMEOUT;
 use super::{RedisStore, corrupt, millis, unexpected, with_keys};
 use crate::store::entry::{self, CHUNK, RESULT_TTL};
-use crate::store::{AttemptEntry, FeedbackAppended, NODE_TTL, NodeReport, Position, SampleClass, StoreError};
+use crate::store::{AttemptEntry, FeedbackAppended, NODE_TTL, NodeReport, Position, Relabel, SampleClass, StoreError};
 
 /// Entries of a stream as redis-rs reads them: id and fields.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
@@ -56,12 +56,8 @@ impl RedisStore {
             invocation.arg(&attempt.event[..]);
         }
         for sample in batch.iter().filter_map(|attempt| attempt.sample.as_ref()) {
-            let class = match sample.class {
-                SampleClass::Success => 1,
-                SampleClass::Failure => 2,
-            };
             // The shortest decimal form reads back as the same number on the server.
-            invocation.arg(class).arg(format!("{:e}", sample.key)).arg(&sample.bytes[..]);
+            invocation.arg(number_of(sample.class)).arg(format!("{:e}", sample.key)).arg(&sample.bytes[..]);
         }
         let id: String = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
         position_of(OPERATION, &id)
@@ -93,6 +89,21 @@ impl RedisStore {
         found.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
         found.dedup();
         Ok(found)
+    }
+
+    pub(super) async fn relabel(&self, changes: &[Relabel]) -> Result<u64, StoreError> {
+        const OPERATION: &str = "label samples";
+        entry::check_relabels(OPERATION, changes)?;
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let keys = [self.keys.samples(SampleClass::Success), self.keys.samples(SampleClass::Failure)];
+        let mut invocation = with_keys(&self.scripts.relabel_samples, keys);
+        for change in changes {
+            // Its place is kept by the score that the server has; a second copy of the key could only differ from it.
+            invocation.arg(number_of(change.class)).arg(&change.old[..]).arg(&change.new[..]);
+        }
+        self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await
     }
 
     pub(super) async fn record_feedback(&self, id: &str, bytes: &[u8]) -> Result<FeedbackAppended, StoreError> {
@@ -145,6 +156,14 @@ impl RedisStore {
         let mut command = redis::cmd("PUBLISH");
         command.arg(channel).arg(result);
         self.command("reply to a command", &command).await
+    }
+}
+
+/// The class as the scripts count it.
+fn number_of(class: SampleClass) -> u8 {
+    match class {
+        SampleClass::Success => 1,
+        SampleClass::Failure => 2,
     }
 }
 
