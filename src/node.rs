@@ -24,7 +24,9 @@ use crate::detection::features::FeatureSchema;
 use crate::detection::pseudonym::Pseudonymizer;
 use crate::learning::artifact::{Expectation, ModelArtifact};
 use crate::serving::attempt_log::AttemptLog;
+use crate::serving::geo::{GeoDatabases, GeoError};
 use crate::serving::mode::LearningMode;
+use crate::serving::schema::SchemaSlot;
 use crate::serving::scorer::{Scorer, ScorerParts};
 use crate::serving::slot::{ModelSlot, ServedModel};
 use crate::state::high_water::HighWaterFile;
@@ -34,6 +36,7 @@ use crate::state::state_dir::{StateDir, StateError};
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
 use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
+use crate::tasks::features::{self, Features};
 use crate::tasks::feedback_watcher::FeedbackWatcher;
 use crate::tasks::heartbeat::Heartbeat;
 use crate::tasks::housekeeping::{self, Housekeeping};
@@ -93,13 +96,16 @@ pub enum NodeError {
     /// All that is wrong with the configured secrets, without their content.
     #[error("cannot use the configured secrets: {}", list(.0))]
     Secrets(Vec<Problem>),
+    /// A file of the configuration's `geo.database` cannot be used.
+    #[error(transparent)]
+    Geo(#[from] GeoError),
 }
 
 impl Node {
     /// Starts a node on `store`. It scores when this returns, with or without the store.
     ///
     /// # Errors
-    /// When the state directory or a configured secret cannot be used.
+    /// When the state directory, a configured secret or a configured file cannot be used.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, NodeError> {
         let state_dir = Arc::new(StateDir::open(Path::new(&config.node.state_dir))?);
         let name = config.node.name.clone().unwrap_or_else(|| host_name(std::env::vars()));
@@ -108,6 +114,7 @@ impl Node {
         let configured = Secrets::read(&config, credentials.as_deref()).map_err(NodeError::Secrets)?;
         let key = secrets::pseudonym_key(&state_dir, configured.pseudonym_key)?;
         let auth = Arc::new(ArcSwap::from_pointee(access(&config, configured, &state_dir)?));
+        let geo = GeoDatabases::open(&config.geo)?;
         let high_water = Arc::new(HighWaterFile::open(Arc::clone(&state_dir)));
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let restarts = metrics.clone();
@@ -117,14 +124,17 @@ impl Node {
         store.set_limits(Limits::from(&config));
         let started_config = Arc::new(config.clone());
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let schema = FeatureSchema::compat6();
+        let list = features::last_heard(&state_dir);
+        metrics.additional_features(list.live().count());
+        let schema = Arc::new(SchemaSlot::new(FeatureSchema::compat6().with_additional(&list)));
         let slot = Arc::new(ModelSlot::new());
-        load_last_good_model(&state_dir, &slot, &schema, &metrics);
+        load_last_good_model(&state_dir, &slot, &schema.load(), &metrics);
         let mode = Arc::new(LearningMode::default());
         let log = Arc::new(AttemptLog::new(identity.boot, config.load().attempts.queue_max, metrics.status().clone()));
         let scorer = Arc::new(Scorer::new(ScorerParts {
             config: Arc::clone(&config),
-            schema: schema.clone(),
+            schema: Arc::clone(&schema),
+            geo,
             slot: Arc::clone(&slot),
             mode: Arc::clone(&mode),
             pseudonymizer: Pseudonymizer::new(key.key),
@@ -159,7 +169,7 @@ impl Node {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             slot: Arc::clone(&slot),
-            schema: schema.clone(),
+            schema: Arc::clone(&schema),
             identity: Arc::clone(&identity),
             high_water: Arc::clone(&high_water),
             publisher: publisher.clone(),
@@ -171,6 +181,13 @@ impl Node {
             held: std::sync::Mutex::default(),
             last: ArcSwapOption::empty(),
         });
+        let features = Features {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            schema,
+            state_dir: Arc::clone(&state_dir),
+            metrics: Arc::clone(&metrics),
+        };
         let status = Arc::new(StatusView {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
@@ -197,6 +214,7 @@ impl Node {
             trainer: Arc::clone(&trainer),
             publisher,
             replication: Arc::clone(&replication),
+            features: features.clone(),
             registry_changed: Arc::clone(&registry_changed),
             feedback_given: Arc::clone(&feedback_given),
             status,
@@ -238,7 +256,7 @@ impl Node {
                 mode,
                 state_dir: state_dir.clone(),
                 high_water: high_water.clone(),
-                fingerprint: schema.fingerprint(),
+                features: features.clone(),
                 metrics: metrics.clone(),
                 registry_changed: registry_changed.clone(),
                 swapped: swapped.clone(),
@@ -247,6 +265,8 @@ impl Node {
             },
             Subscriber::run,
         );
+        let features_status = statuses.task("features");
+        start.task("features", features, move |features, stop| features.run(features_status.clone(), stop));
         start.task(
             "model_publisher",
             Publisher {
@@ -336,16 +356,18 @@ impl Node {
     /// Takes over a new, checked configuration. What needs a restart is listed in the status and keeps its old value.
     ///
     /// # Errors
-    /// When a secret of the new configuration cannot be used; the old one stays fully active then.
+    /// When a secret or a file of the new configuration cannot be used; the old one stays fully active then.
     pub fn reload(&self, new: Config) -> Result<Vec<String>, NodeError> {
         let configured = Secrets::read(&new, self.credentials.as_deref()).map_err(NodeError::Secrets)?;
         let auth = access(&new, configured, &self.state_dir)?;
+        let geo = GeoDatabases::open(&new.geo)?;
         let restart = self.started_config.restart_required(&new);
         let new = self.started_config.reloaded(new);
         self.app.store.set_limits(Limits::from(&new));
         self.app.log.set_queue_max(new.attempts.queue_max);
         self.app.config.store(Arc::new(new));
         self.app.auth.store(Arc::new(auth));
+        self.app.scorer.set_geo(geo);
         self.app.scorer.reload();
         let restart: Vec<String> = restart.into_iter().map(str::to_owned).collect();
         self.restart_required.store(Arc::new(restart.clone()));
@@ -386,8 +408,9 @@ fn list(problems: &[Problem]) -> String {
 
 fn load_last_good_model(state_dir: &StateDir, slot: &ModelSlot, schema: &FeatureSchema, metrics: &Metrics) {
     let Some((id, bytes)) = state_dir.load_model() else { return };
-    let expectation = Expectation { fingerprint: Some(schema.fingerprint()), sha256: Some(id.sha256) };
-    match ModelArtifact::decode(&bytes, &expectation) {
+    let expectation = Expectation { fingerprint: None, sha256: Some(id.sha256) };
+    let decoded = ModelArtifact::decode(&bytes, &expectation);
+    match decoded.and_then(|(header, artifact)| artifact.accepted_by(schema).map(|artifact| (header, artifact))) {
         Ok((_, artifact)) => {
             slot.swap(Some(Arc::new(ServedModel { id, artifact })));
             metrics.swapped(Some(id.generation));

@@ -45,6 +45,12 @@ struct LearningModeBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RemoveFeaturesBody {
+    names: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct EmptyBody {}
 
 /// `POST /v1/feedback`
@@ -96,6 +102,17 @@ pub async fn set_learning_mode(State(app): State<App>, caller: Administers, Body
 pub async fn explain(State(app): State<App>, caller: GivesFeedback, id: PathOf) -> Answer {
     let Path(request_id) = id.map_err(|_| Problem::field("request_id", "is not UTF-8 in percent-encoding"))?;
     execute(&app, Command::Explain { request_id }, &caller.0).await
+}
+
+/// `GET /v1/features`
+pub async fn features(State(app): State<App>, caller: Scores) -> Answer {
+    execute(&app, Command::Features, &caller.0).await
+}
+
+/// `DELETE /v1/features`
+pub async fn remove_features(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
+    let body: RemoveFeaturesBody = body::parse(&bytes)?;
+    execute(&app, Command::RemoveFeatures { names: body.names }, &caller.0).await
 }
 
 /// `GET /v1/models`

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::daemon::chain;
+use crate::serving::geo::GeoDatabases;
 
 pub fn run(common: &Common) -> Result<(), Failure> {
     let file = common.config_file();
@@ -17,6 +18,7 @@ pub fn run(common: &Common) -> Result<(), Failure> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     Secrets::read(&config, credentials.as_deref())
         .map_err(|problems| Failure::config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    GeoDatabases::open(&config.geo).map_err(|error| Failure::config(chain(&error)))?;
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }

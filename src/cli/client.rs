@@ -73,6 +73,11 @@ impl Client {
         self.call(Method::PUT, path, Some(body.to_string().into()))
     }
 
+    /// `DELETE path` with a JSON body.
+    pub fn delete(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, Some(body.to_string().into()))
+    }
+
     /// `POST path` with a body of lines.
     pub fn post_lines(&self, path: &str, lines: Vec<u8>) -> Result<Value, Failure> {
         self.call(Method::POST, path, Some(lines.into()))

@@ -89,6 +89,11 @@ enum Command {
         /// `on` or `off`
         mode: Option<Switch>,
     },
+    /// Show the features, or remove additional ones
+    Features {
+        #[command(subcommand)]
+        action: FeaturesAction,
+    },
     /// Say whether a scored request was an attack
     Feedback(FeedbackArgs),
     /// Show what made a request look like an attack, or not
@@ -114,6 +119,18 @@ struct TrainArgs {
     /// Passes over the samples [default: training.epochs]
     #[arg(long)]
     epochs: Option<u32>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum FeaturesAction {
+    /// Show the standard features and the additional ones
+    List,
+    /// Remove additional features, and the model that has learnt from them
+    Remove {
+        /// Names as `features list` shows them
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -169,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Reset => steer::reset(&common),
         Command::Rollback { generation } => steer::rollback(&common, generation),
         Command::LearningMode { mode } => steer::learning_mode(&common, mode),
+        Command::Features { action } => steer::features(&common, &action),
         Command::Feedback(args) => steer::feedback(&common, &args),
         Command::Explain { request_id } => steer::explain(&common, &request_id),
         Command::History => steer::history(&common),

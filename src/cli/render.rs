@@ -137,6 +137,19 @@ pub fn status(status: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `features list`.
+pub fn features(features: &Value) -> Result<(), Failure> {
+    let names: Vec<_> = features["standard"].as_array().into_iter().flatten().map(text).collect();
+    out!("standard: {}", names.join(", "));
+    let mut table = table(&["additional", "kind", "encoding", "first seen"]);
+    for feature in features["additional"].as_array().into_iter().flatten() {
+        let columns = ["name", "kind", "encoding", "first_seen"];
+        table.add_row(columns.map(|column| text(&feature[column])).to_vec());
+    }
+    out!("{table}");
+    Ok(())
+}
+
 /// `history`.
 pub fn history(history: &Value) -> Result<(), Failure> {
     let mut table = table(&["trained", "trigger", "outcome", "model", "samples", "ROC AUC", "reason"]);

@@ -22,6 +22,7 @@ use crate::detection::record::CheckedRecord;
 use crate::detection::verdict::{self, Verdict, VerdictInput};
 use crate::learning::artifact::{Expectation, ModelArtifact};
 use crate::state::state_dir::StateDir;
+use crate::tasks::features::last_heard;
 
 /// Lines and bytes of one request to the daemon; both below what it takes.
 const LINES_MAX: usize = 10_000;
@@ -100,8 +101,7 @@ fn send(client: &Client, lines: Vec<u8>, fed: &mut Fed) -> Result<(), Failure> {
 fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> {
     let config = Config::load(common.config_file().as_deref(), std::env::vars())
         .map_err(|error| Failure::config(chain(&error)))?;
-    let schema = FeatureSchema::compat6();
-    let model = last_good_model(&config, &schema)?;
+    let (schema, model) = last_good_model(&config)?;
     let input = input::checked(files)?;
     let mut player = Player::new(&config, schema);
     let cannot_write = |error: std::io::Error| Failure::output(format!("cannot write {}: {error}", out.display()));
@@ -148,13 +148,17 @@ fn line(record: &CheckedRecord, verdict: Verdict, probability: f64, reason: &str
     })
 }
 
-fn last_good_model(config: &Config, schema: &FeatureSchema) -> Result<ModelArtifact, Failure> {
+/// The model, and the schema that it was trained for or a longer one. Records are played without additional features: their
+/// texts were hashed with the site's key.
+fn last_good_model(config: &Config) -> Result<(FeatureSchema, ModelArtifact), Failure> {
     let directory = config.node.state_dir.display();
     let nothing = || Failure::data(format!("there is no model in {directory}; run `train` first, or give --config"));
     let state_dir = StateDir::open(&config.node.state_dir).map_err(|_| nothing())?;
     let (id, bytes) = state_dir.load_model().ok_or_else(nothing)?;
-    let expectation = Expectation { fingerprint: Some(schema.fingerprint()), sha256: Some(id.sha256) };
-    let (_, model) = ModelArtifact::decode(&bytes, &expectation)
+    let schema = FeatureSchema::compat6().with_additional(&last_heard(&state_dir));
+    let expectation = Expectation { fingerprint: None, sha256: Some(id.sha256) };
+    let model = ModelArtifact::decode(&bytes, &expectation)
+        .and_then(|(_, model)| model.accepted_by(&schema))
         .map_err(|error| Failure::data(format!("the model in {directory} cannot be used: {error}")))?;
-    Ok(model)
+    Ok((schema, model))
 }

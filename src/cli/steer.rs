@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::{Common, FeedbackArgs, Switch, render};
+use super::{Common, FeaturesAction, FeedbackArgs, Switch, render};
 
 type Done = Result<(), Failure>;
 
@@ -64,6 +64,20 @@ pub fn learning_mode(common: &Common, mode: Option<Switch>) -> Done {
         _ => "",
     };
     said(common, &answer, &format!("learning mode is {}{why}", if on { "on" } else { "off" }))
+}
+
+pub fn features(common: &Common, action: &FeaturesAction) -> Done {
+    let client = Client::open(common)?;
+    match action {
+        FeaturesAction::List => {
+            let answer = client.get("/v1/features")?;
+            if common.json { render::json(&answer) } else { render::features(&answer) }
+        }
+        FeaturesAction::Remove { names } => {
+            let answer = client.delete("/v1/features", &json!({ "names": names }))?;
+            said(common, &answer, "removed; the fleet has no model now; static results until one is trained")
+        }
+    }
 }
 
 pub fn feedback(common: &Common, args: &FeedbackArgs) -> Done {

@@ -40,6 +40,8 @@ impl fmt::Display for Problem {
 const TEXT_MAX: usize = 128;
 /// Longest key prefix: it is repeated in every key, and a deployment's name is short.
 pub const PREFIX_MAX: usize = 64;
+/// Most files in `geo.database`: countries and autonomous systems for IPv4 and IPv6.
+const GEO_FILES_MAX: usize = 4;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -54,6 +56,7 @@ impl Config {
         self.check_training(&mut found);
         self.check_attempts_and_limits(&mut found);
         self.check_lists(&mut found);
+        self.check_geo(&mut found);
         if self.log.level.trim().is_empty() || EnvFilter::builder().parse(&self.log.level).is_err() {
             found.add(
                 "log.level",
@@ -199,6 +202,7 @@ impl Config {
         if !(ml.learning_rate > 0.0 && ml.learning_rate <= 1.0) {
             found.add("ml.learning_rate", "it is not above 0 and at most 1", "choose one like 0.01");
         }
+        found.range("ml.additional_features_max", ml.additional_features_max as u64, 0, 32);
         // 1000000: what one node can hold in memory and fit within minutes.
         found.range("ml.max_training_records", ml.max_training_records, 100, 1_000_000);
     }
@@ -255,6 +259,19 @@ impl Config {
         found.duration("limits.feedback_age", limits.feedback_age, DAY, 730 * DAY);
         found.range("limits.history_max", limits.history_max, 10, 10_000);
         found.range("limits.models_kept", limits.models_kept, 1, 50);
+    }
+
+    fn check_geo(&self, found: &mut Found) {
+        let files = &self.geo.database;
+        if files.len() > GEO_FILES_MAX {
+            found.add("geo.database", format!("it names more than {GEO_FILES_MAX} files"), "keep one of each sort");
+        }
+        for (index, path) in files.iter().enumerate() {
+            found.absolute("geo.database", path);
+            if files[..index].contains(path) {
+                found.add("geo.database", format!("{} is listed twice", path.display()), "remove one of them");
+            }
+        }
     }
 
     fn check_lists(&self, found: &mut Found) {

@@ -136,6 +136,7 @@ fn merge(
         training: layers.section("training"),
         attempts: layers.section("attempts"),
         lists: layers.section("lists"),
+        geo: layers.section("geo"),
         limits: layers.section("limits"),
         log: layers.section("log"),
     };
@@ -250,7 +251,7 @@ impl Layers<'_> {
         let env = self.env.keys().map(|section| format!("{ENV_PREFIX}{}", section.to_uppercase()));
         for section in self.file.keys().cloned().chain(env) {
             let remedy =
-                "remove it, or use one of node, store, redis, http, ml, training, attempts, lists, limits, log";
+                "remove it, or use one of node, store, redis, http, ml, training, attempts, lists, geo, limits, log";
             self.problems.push(Problem::new(section, "there is no such section", remedy));
         }
     }

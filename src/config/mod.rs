@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use check::Problem;
 pub use load::{ConfigError, ENV_PREFIX, host_name};
 pub use sections::{
-    ActivationFunction, AttemptsConfig, Backend, HttpConfig, LimitsConfig, ListsConfig, LogConfig, LogFormat,
-    LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile, RedisConfig, Role, StoreConfig, TokenConfig,
+    ActivationFunction, AttemptsConfig, Backend, GeoConfig, HttpConfig, LimitsConfig, ListsConfig, LogConfig,
+    LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile, RedisConfig, Role, StoreConfig, TokenConfig,
     TrainingConfig,
 };
 
@@ -42,6 +42,8 @@ pub struct Config {
     pub attempts: AttemptsConfig,
     /// `[lists]`: networks and accounts that are known beforehand.
     pub lists: ListsConfig,
+    /// `[geo]`: where country and provider of an address are looked up.
+    pub geo: GeoConfig,
     /// `[limits]`: how much may be kept, and how long.
     pub limits: LimitsConfig,
     /// `[log]`: what is logged, and in which form.

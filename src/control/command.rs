@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::ControlError;
+use crate::detection::additional::SLOTS_MAX;
 use crate::detection::attempt::Timestamp;
 use crate::detection::record::RecordError;
 
@@ -58,6 +59,13 @@ pub enum Command {
     },
     /// Show this node.
     Status,
+    /// List the standard features and the additional ones.
+    Features,
+    /// Remove additional features, and the model that has learnt from them.
+    RemoveFeatures {
+        /// 1 to 32 names as requests give them.
+        names: Vec<String>,
+    },
     /// List past trainings, resets and rollbacks, newest first.
     History,
 }
@@ -106,12 +114,14 @@ impl Command {
             Self::Explain { .. } => "explain",
             Self::Status => "status",
             Self::History => "history",
+            Self::Features => "features",
+            Self::RemoveFeatures { .. } => "remove_features",
         }
     }
 
     /// Whether the command is audited.
     pub fn changes_something(&self) -> bool {
-        !matches!(self, Self::ReadLearningMode | Self::Explain { .. } | Self::Status | Self::History)
+        !matches!(self, Self::ReadLearningMode | Self::Explain { .. } | Self::Status | Self::History | Self::Features)
     }
 
     /// Whether the effect is the fleet's, so that one node must carry it out, not each that hears of it.
@@ -136,6 +146,12 @@ impl Command {
             }
             Self::Rollback { generation: Some(0) } => {
                 return Err(invalid("generation", "must be at least 1"));
+            }
+            Self::RemoveFeatures { names } => {
+                if names.is_empty() || names.len() > SLOTS_MAX {
+                    return Err(invalid("names", format!("must be 1 to {SLOTS_MAX} names")));
+                }
+                names.iter().try_for_each(|name| word("names", Some(name)))?;
             }
             _ => {}
         }
@@ -174,7 +190,6 @@ struct Fields {
     username: Option<String>,
     author: Option<String>,
     wait: Option<bool>,
-    /// Of `remove_features`, which this version refuses by name.
     names: Option<Vec<String>>,
 }
 
@@ -277,7 +292,11 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
                 id: fields.id.clone(),
             }))
         }
-        "remove_features" => Err(invalid("command", "remove_features is not supported by this version")),
+        "remove_features" => {
+            only(&["names"])?;
+            let names = fields.names.clone().ok_or_else(|| invalid("names", "is missing"))?;
+            Ok(Command::RemoveFeatures { names })
+        }
         _ => Err(invalid("command", "is unknown")),
     }
 }
@@ -366,6 +385,9 @@ mod tests {
             (r#"{"samples":5}"#, "command: is missing"),
             (r#"{"command":"reset","enabled":true}"#, "enabled"),
             (r#"{"command":"explode"}"#, "command"),
+            (r#"{"command":"remove_features"}"#, "names"),
+            (r#"{"command":"remove_features","names":[]}"#, "names"),
+            (r#"{"command":"remove_features","names":["a\nb"]}"#, "names"),
             (r#"{"command":"learning_mode"}"#, "enabled"),
             (r#"{"command":"train","epochs":0}"#, "epochs"),
             (r#"{"command":"train","samples":99999999999}"#, "samples"),

@@ -28,7 +28,7 @@ impl ControlHandle {
         };
         let (config, scorer) = (self.config.load_full(), Arc::clone(&self.scorer));
         let explained = tokio::task::spawn_blocking(move || {
-            let explanation = explain::explain(&config, scorer.schema(), &model, &snapshot)?;
+            let explanation = explain::explain(&config, &scorer.schema(), &model, &snapshot)?;
             Ok(ExplainAnswer { request_id, explanation, model: model.id })
         });
         let explained =

@@ -18,6 +18,8 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::Config;
+use crate::detection::attempt::Timestamp;
+use crate::detection::features::FeatureSchema;
 use crate::random;
 use crate::serving::mode::{self, LearningMode};
 use crate::serving::scorer::Scorer;
@@ -25,6 +27,7 @@ use crate::serving::slot::ModelSlot;
 use crate::state::identity::Identity;
 use crate::store::registry::{ModelId, RollbackReply, TriggerKey};
 use crate::store::{AuditEntry, Store, StoreError};
+use crate::tasks::features::Features;
 use crate::tasks::publisher::{PublishError, PublisherHandle};
 use crate::tasks::replication::Replication;
 use crate::tasks::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
@@ -92,6 +95,7 @@ pub struct ControlHandle {
     pub(crate) trainer: Arc<Trainer>,
     pub(crate) publisher: PublisherHandle,
     pub(crate) replication: Arc<Replication>,
+    pub(crate) features: Features,
     pub(crate) registry_changed: Arc<Notify>,
     pub(crate) feedback_given: Arc<Notify>,
     pub(crate) status: Arc<StatusView>,
@@ -127,6 +131,8 @@ impl ControlHandle {
             Command::Explain { request_id } => self.explain(request_id).await,
             Command::Status => Ok(self.status.read().await),
             Command::History => self.history().await,
+            Command::Features => Ok(self.list_features()),
+            Command::RemoveFeatures { names } => self.remove_features(names, caller).await,
         }
     }
 
@@ -265,6 +271,38 @@ impl ControlHandle {
     async fn history(&self) -> Result<Value, ControlError> {
         let entries = self.store.history(HISTORY_MAX).await?;
         Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).map(history::entry).collect())
+    }
+
+    fn list_features(&self) -> Value {
+        let schema = self.scorer.schema();
+        let additional: Vec<_> = schema
+            .additional()
+            .live()
+            .map(|slot| {
+                json!({
+                    "name": slot.name, "kind": slot.kind.name(), "encoding": slot.kind.encoding(),
+                    "first_seen": Timestamp::from_millis(slot.first_seen_ms).to_string(),
+                })
+            })
+            .collect();
+        json!({
+            "standard": schema.standard_names(), "additional": additional,
+            "fingerprint": format!("{:016x}", schema.fingerprint()),
+        })
+    }
+
+    async fn remove_features(&self, names: Vec<String>, caller: &Caller) -> Result<Value, ControlError> {
+        if names.iter().any(|name| FeatureSchema::is_standard(name)) {
+            return Err(command::invalid("names", "has a standard feature; only additional ones can be removed"));
+        }
+        if let Err(unknown) = self.features.remove(&names, &caller.who).await? {
+            let place = names.iter().position(|name| *name == unknown).unwrap_or_default();
+            let unknown =
+                format!("there is no additional feature with the name at place {place} of names; see `features list`");
+            return Err(ControlError::NotFound(unknown));
+        }
+        self.followed(None).await;
+        Ok(json!({ "removed": names, "model": Value::Null }))
     }
 
     async fn audit(&self, command: &'static str, caller: &Caller, result: &Result<Value, ControlError>) {

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 
+use super::client::ClientDetails;
+
 /// Event time in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -177,6 +179,11 @@ pub struct Attempt {
     pub password: Option<PasswordTag>,
     /// The protocol of the login.
     pub protocol: Protocol,
+    /// What is known of the client beyond its address.
+    pub client: ClientDetails,
+    /// Hashes of the texts of those additional features that are replaced by how often attempts with them failed. At most
+    /// [`SLOTS_MAX`](crate::detection::additional::SLOTS_MAX).
+    pub categories: Vec<u64>,
     /// Whether the user exists; `None` when the caller does not say.
     pub user_found: Option<bool>,
     /// The caller's own opinion about the network; `None` when it has none.

@@ -4,12 +4,18 @@
 //! Applying the same event twice, or two events of one request in any order, gives the same counters: see
 //! [`Tracker`](crate::detection::tracker::Tracker). The stored form is versioned and has a fixed upper size.
 
+use super::additional::SLOTS_MAX;
 use super::attempt::{Attempt, Outcome, PasswordTag, Protocol, Pseudonym, RequestKey, Timestamp};
+use super::client::{Asn, ClientDetails, ClientTag, Country};
 use super::codec::{Fault, Reader, put_ip};
 use super::verdict::Verdict;
 
 /// Version of the stored form; the first byte of it.
-pub const EVENT_VERSION: u8 = 1;
+/// 2: what is known of the client, and additional features. An event without any of that is written as version 1, so that it costs nothing and
+/// nodes that only know version 1 read it.
+pub const EVENT_VERSION: u8 = 2;
+/// The version of an event that tells nothing of the client beyond its address.
+const EVENT_VERSION_BARE: u8 = 1;
 
 /// Most feature values of one event: the widest profile planned has some hundred.
 pub const EVENT_VALUES_MAX: usize = 4096;
@@ -103,13 +109,28 @@ mod flag {
     pub const ALL: u16 = (1 << 14) - 1;
 }
 
+/// Bits of the byte behind the flag word in version 2: what is known beyond the attempt itself. At least one is set.
+mod known {
+    pub const COUNTRY: u8 = 1;
+    pub const ASN: u8 = 1 << 1;
+    pub const USER_AGENT: u8 = 1 << 2;
+    pub const CLIENT_ID: u8 = 1 << 3;
+    pub const CATEGORIES: u8 = 1 << 4;
+    pub const ALL: u8 = (1 << 5) - 1;
+}
+
 impl AttemptEvent {
-    /// The stored form: at most 160 bytes for six feature values. A snapshot of more than [`EVENT_VALUES_MAX`] values,
+    /// The stored form: for six feature values at most 160 bytes, and up to 23 more for what is known of the client
+    /// and 257 for additional features. A snapshot of more than [`EVENT_VALUES_MAX`] values,
     /// or one with values that are not finite, is encoded too but does not decode.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(160);
-        out.push(EVENT_VERSION);
+        let known = self.known();
+        out.push(if known == 0 { EVENT_VERSION_BARE } else { EVENT_VERSION });
         out.extend_from_slice(&self.flags().to_le_bytes());
+        if known != 0 {
+            out.push(known);
+        }
         out.extend_from_slice(&self.origin.0);
         out.extend_from_slice(&self.seq.to_le_bytes());
         self.put_attempt(&mut out);
@@ -137,14 +158,15 @@ impl AttemptEvent {
     pub fn decode(bytes: &[u8]) -> Result<Self, EventError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
-        if version != EVENT_VERSION {
+        if !(EVENT_VERSION_BARE..=EVENT_VERSION).contains(&version) {
             return Err(EventError::Version(version));
         }
         let flags = Flags::check(reader.u16()?)?;
+        let known = if version == EVENT_VERSION_BARE { 0 } else { check_known(reader.u8()?)? };
         let event = Self {
             origin: BootId(reader.array()?),
             seq: reader.u64()?,
-            attempt: read_attempt(&mut reader, flags)?,
+            attempt: read_attempt(&mut reader, flags, known)?,
             outcome: flags.then(flag::OUTCOME, || {
                 let byte = reader.u8()?;
                 Outcome::from_byte(byte).ok_or(EventError::Value)
@@ -182,6 +204,19 @@ impl AttemptEvent {
         .fold(0, |flags, (bit, set)| if set { flags | bit } else { flags })
     }
 
+    fn known(&self) -> u8 {
+        let ClientDetails { country, asn, user_agent, client_id } = self.attempt.client;
+        [
+            (known::COUNTRY, country.is_some()),
+            (known::ASN, asn.is_some()),
+            (known::USER_AGENT, user_agent.is_some()),
+            (known::CLIENT_ID, client_id.is_some()),
+            (known::CATEGORIES, !self.attempt.categories.is_empty()),
+        ]
+        .into_iter()
+        .fold(0, |known, (bit, set)| if set { known | bit } else { known })
+    }
+
     fn put_attempt(&self, out: &mut Vec<u8>) {
         let attempt = &self.attempt;
         out.extend_from_slice(&attempt.ts.millis().to_le_bytes());
@@ -195,6 +230,23 @@ impl AttemptEvent {
             out.extend_from_slice(&tag.0.to_le_bytes());
         }
         out.push(attempt.protocol as u8);
+        let ClientDetails { country, asn, user_agent, client_id } = attempt.client;
+        if let Some(country) = country {
+            out.extend_from_slice(&country.number().to_le_bytes());
+        }
+        if let Some(asn) = asn {
+            out.extend_from_slice(&asn.number().to_le_bytes());
+        }
+        for tag in [user_agent, client_id].into_iter().flatten() {
+            out.extend_from_slice(&tag.number().to_le_bytes());
+        }
+        if !attempt.categories.is_empty() {
+            // A count that does not fit is one that the decoder refuses.
+            out.push(u8::try_from(attempt.categories.len()).unwrap_or(u8::MAX));
+            for category in &attempt.categories {
+                out.extend_from_slice(&category.to_le_bytes());
+            }
+        }
     }
 }
 
@@ -227,7 +279,40 @@ impl Flags {
     }
 }
 
-fn read_attempt(reader: &mut Reader<'_>, flags: Flags) -> Result<Attempt, EventError> {
+/// Nothing known is never written as version 2.
+fn check_known(known: u8) -> Result<u8, EventError> {
+    if known == 0 || known & !known::ALL != 0 { Err(EventError::Value) } else { Ok(known) }
+}
+
+fn read_client(reader: &mut Reader<'_>, known: u8) -> Result<ClientDetails, EventError> {
+    let mut client = ClientDetails::default();
+    if known & known::COUNTRY != 0 {
+        client.country = Some(Country::from_number(reader.u16()?).ok_or(EventError::Value)?);
+    }
+    if known & known::ASN != 0 {
+        client.asn = Some(Asn::new(reader.u32()?).ok_or(EventError::Value)?);
+    }
+    if known & known::USER_AGENT != 0 {
+        client.user_agent = Some(ClientTag::from_number(reader.u64()?).ok_or(EventError::Value)?);
+    }
+    if known & known::CLIENT_ID != 0 {
+        client.client_id = Some(ClientTag::from_number(reader.u64()?).ok_or(EventError::Value)?);
+    }
+    Ok(client)
+}
+
+fn read_categories(reader: &mut Reader<'_>, known: u8) -> Result<Vec<u64>, EventError> {
+    if known & known::CATEGORIES == 0 {
+        return Ok(Vec::new());
+    }
+    let count = usize::from(reader.u8()?);
+    if count == 0 || count > SLOTS_MAX {
+        return Err(EventError::Value);
+    }
+    (0..count).map(|_| Ok(reader.u64()?)).collect()
+}
+
+fn read_attempt(reader: &mut Reader<'_>, flags: Flags, known: u8) -> Result<Attempt, EventError> {
     let ts = Timestamp::from_millis(reader.i64()?);
     let request = RequestKey(reader.array()?);
     let client_ip = reader.ip(flags.has(flag::IPV6))?;
@@ -242,6 +327,8 @@ fn read_attempt(reader: &mut Reader<'_>, flags: Flags) -> Result<Attempt, EventE
     let password = flags.then(flag::PASSWORD, || Ok(PasswordTag(reader.u64()?)))?;
     // A byte that this version has no name for is `Other`: a newer node may know more protocols.
     let protocol = Protocol::from_byte(reader.u8()?);
+    let client = read_client(reader, known)?;
+    let categories = read_categories(reader, known)?;
     Ok(Attempt {
         ts,
         request,
@@ -250,6 +337,8 @@ fn read_attempt(reader: &mut Reader<'_>, flags: Flags) -> Result<Attempt, EventE
         user,
         password,
         protocol,
+        client,
+        categories,
         user_found: flags.known(flag::USER_FOUND_KNOWN, flag::USER_FOUND),
         suspicious_network: flags.known(flag::SUSPICIOUS_KNOWN, flag::SUSPICIOUS),
         no_auth: flags.has(flag::NO_AUTH),
@@ -303,7 +392,19 @@ pub(crate) mod tests {
             proptest::option::of(proptest::collection::vec(-1.0f32..1.0, 0..8)),
             proptest::option::of((0u8..4, proptest::option::of(0.0f32..=1.0))),
         );
-        (who, what, said).prop_map(|((request, name, user, tag), what, (outcome, values, decision))| {
+        let client = (
+            proptest::option::of(proptest::sample::select(&["DE", "AT", "FR"][..])),
+            proptest::option::of(1u32..5),
+            proptest::option::of(1u64..20),
+            proptest::option::of(1u64..4),
+        );
+        let client = client.prop_map(|(country, asn, user_agent, client_id)| ClientDetails {
+            country: country.and_then(Country::from_code),
+            asn: asn.and_then(Asn::new),
+            user_agent: user_agent.map(ClientTag::new),
+            client_id: client_id.map(ClientTag::new),
+        });
+        (who, what, said, client).prop_map(|((request, name, user, tag), what, (outcome, values, decision), client)| {
             let (ts, v6, user_found, suspicious_network, (no_auth, static_rule_triggered, historical)) = what;
             let ip: IpAddr =
                 if v6 { [0x2001, 0xdb8, 0, name.into(), 0, 0, 0, 1].into() } else { [192, 0, 2, name].into() };
@@ -318,6 +419,8 @@ pub(crate) mod tests {
                     user: Pseudonym([user; 16]),
                     password: tag.map(PasswordTag),
                     protocol: Protocol::from_byte(request % 8),
+                    client,
+                    categories: (0..u64::from(request % 3)).collect(),
                     user_found,
                     suspicious_network,
                     no_auth,
@@ -346,6 +449,8 @@ pub(crate) mod tests {
                 user: Pseudonym([4; 16]),
                 password: Some(PasswordTag(5)),
                 protocol: Protocol::Imap,
+                client: ClientDetails::default(),
+                categories: Vec::new(),
                 user_found: Some(true),
                 suspicious_network: Some(false),
                 no_auth: true,
@@ -368,9 +473,51 @@ pub(crate) mod tests {
         assert_eq!(AttemptEvent::decode(&bytes), Ok(event));
     }
 
+    fn with_client() -> AttemptEvent {
+        let mut event = largest_of_compat_6();
+        event.attempt.client = ClientDetails {
+            country: Country::from_code("DE"),
+            asn: Asn::new(u32::MAX),
+            user_agent: Some(ClientTag::new(u64::MAX)),
+            client_id: Some(ClientTag::new(1)),
+        };
+        event
+    }
+
+    #[test]
+    fn what_is_known_of_the_client_takes_23_bytes_and_nothing_if_nothing_is_known() {
+        let (bare, full) = (largest_of_compat_6(), with_client());
+        let country = ClientDetails { country: Country::from_code("DE"), ..ClientDetails::default() };
+        let mut usual = full.clone();
+        usual.attempt.user = usual.attempt.name;
+
+        let length = |event: &AttemptEvent| event.encode().len();
+        let only_country =
+            AttemptEvent { attempt: Attempt { client: country, ..bare.attempt.clone() }, ..bare.clone() };
+
+        assert_eq!((bare.encode()[0], full.encode()[0]), (1, 2));
+        assert_eq!((length(&full) - length(&bare), length(&only_country) - length(&bare)), (23, 3));
+        assert!(length(&usual) <= 160, "without an alias: {}", length(&usual));
+        assert_eq!(AttemptEvent::decode(&full.encode()), Ok(full));
+    }
+
+    /// Written by a node that knew nothing of clients; the stream still holds such entries after an upgrade.
+    #[test]
+    fn an_entry_of_version_1_is_still_read() {
+        let stored = concat!(
+            "01bf3f01010101010101010101010101010101ffffffffffffffff7b68e5cf8b010000020202",
+            "0202020202020202020202020220010db8000000000000000000000001030303030303030303",
+            "0303030303030304040404040404040404040404040404050000000000000001020600000000",
+            "00000006000000003f0000003f0000003f0000003f0000003f0000003f020000803e",
+        );
+        let bytes = hex::decode(stored).unwrap();
+
+        assert_eq!(AttemptEvent::decode(&bytes), Ok(largest_of_compat_6()));
+    }
+
     #[test]
     fn every_cut_and_every_addition_is_refused() {
-        let mut bytes = largest_of_compat_6().encode();
+        let mut bytes = with_client().encode();
         for length in 0..bytes.len() {
             assert_eq!(AttemptEvent::decode(&bytes[..length]), Err(EventError::Short), "cut at {length}");
         }
@@ -394,17 +541,23 @@ pub(crate) mod tests {
             AttemptEvent::decode(&event.encode())
         };
         let mut newer = good.encode();
-        newer[0] = 2;
+        newer[0] = 3;
         let mut flags = good.encode();
         flags[2] |= 0x80;
+        let with_known = |known: u8| {
+            let mut bytes = with_client().encode();
+            bytes[3] = known;
+            AttemptEvent::decode(&bytes)
+        };
         let mut many = good.clone();
         many.snapshot = Some(Snapshot { fingerprint: 6, values: vec![0.0; EVENT_VALUES_MAX + 1] });
 
         assert_eq!(with_value(f32::NAN), Err(EventError::Value));
         assert_eq!(with_value(f32::INFINITY), Err(EventError::Value));
         assert_eq!(with_probability(1.5), Err(EventError::Value));
-        assert_eq!(AttemptEvent::decode(&newer), Err(EventError::Version(2)));
+        assert_eq!(AttemptEvent::decode(&newer), Err(EventError::Version(3)));
         assert_eq!(AttemptEvent::decode(&flags), Err(EventError::Value));
+        assert_eq!((with_known(0), with_known(0x3f)), (Err(EventError::Value), Err(EventError::Value)));
         assert_eq!(AttemptEvent::decode(&many.encode()), Err(EventError::TooManyValues(EVENT_VALUES_MAX + 1)));
     }
 

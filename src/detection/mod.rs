@@ -10,7 +10,9 @@
 //! is still open.
 
 pub mod activity;
+pub mod additional;
 pub mod attempt;
+pub mod client;
 pub(crate) mod codec;
 pub mod event;
 pub mod features;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
+use super::additional::Given;
 use super::attempt::{Attempt, Outcome, Protocol, RequestKey, Timestamp, canonical_ip};
+use super::client::{self, ClientDetails, Country};
 use super::pseudonym::Pseudonymizer;
 
 /// Longest user name or account in bytes. RFC 5321 allows 320; some sites log in with distinguished names.
@@ -115,6 +117,9 @@ pub struct AttemptRecord {
     /// Additional features: numbers, truth values or strings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<Map<String, Value>>,
+    /// How the texts among them are encoded: `one-hot` (also where nothing is said) or `embedding`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Map<String, Value>>,
     /// Whether the answer to a score shall say what made the probability.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explain: Option<bool>,
@@ -133,7 +138,7 @@ pub struct AttemptRecord {
 }
 
 /// All fields, for naming the one that does not parse.
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 24] = [
     "ts",
     "client_ip",
     "username",
@@ -152,6 +157,7 @@ const FIELDS: [&str; 23] = [
     "blocked",
     "static_rule_triggered",
     "features",
+    "encoding",
     "explain",
     "label",
     "scenario",
@@ -220,7 +226,7 @@ pub struct Truth {
 }
 
 /// A record that passed all checks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CheckedRecord {
     /// Canonical, bounded, pseudonymised.
     pub attempt: Attempt,
@@ -228,6 +234,8 @@ pub struct CheckedRecord {
     pub request_id: String,
     /// What became of it, if that is known.
     pub outcome: Option<Outcome>,
+    /// The additional features that the request gives.
+    pub given: Given,
     /// For evaluation only.
     pub truth: Truth,
 }
@@ -282,11 +290,12 @@ impl AttemptRecord {
         }
         let password = optional("password_hash", &self.password_hash, PASSWORD_HASH_MAX)?;
         let protocol = optional("protocol", &self.protocol, PROTOCOL_MAX)?;
-        optional("user_agent", &self.user_agent, USER_AGENT_MAX)?;
-        optional("client_id", &self.client_id, CLIENT_ID_MAX)?;
-        optional("country", &self.country, COUNTRY_MAX)?;
-        check_asn(self.asn.as_ref())?;
+        let user_agent = optional("user_agent", &self.user_agent, USER_AGENT_MAX)?;
+        let client_id = optional("client_id", &self.client_id, CLIENT_ID_MAX)?;
+        let country = optional("country", &self.country, COUNTRY_MAX)?;
+        let asn = check_asn(self.asn.as_ref())?;
         check_features(self.features.as_ref())?;
+        let given = Given::read(self.features.as_ref(), self.encoding.as_ref(), pseudonymizer)?;
 
         let name = pseudonymizer.name(username);
         let user = account.map_or(name, |account| pseudonymizer.name(account));
@@ -311,12 +320,20 @@ impl AttemptRecord {
             user,
             password,
             protocol,
+            client: ClientDetails {
+                country: country.and_then(Country::from_code),
+                asn,
+                user_agent: user_agent.map(|agent| pseudonymizer.user_agent(agent)),
+                client_id: client_id.map(|id| pseudonymizer.client_id(id)),
+            },
+            // Which texts count, the fleet's list says: filled in by whoever knows it.
+            categories: Vec::new(),
             user_found: self.user_found,
             suspicious_network: self.suspicious_network,
             no_auth: self.no_auth.unwrap_or(false),
             static_rule_triggered: self.static_rule_triggered.unwrap_or(false),
         };
-        Ok(CheckedRecord { attempt, request_id, outcome, truth })
+        Ok(CheckedRecord { attempt, request_id, outcome, given, truth })
     }
 }
 
@@ -410,13 +427,18 @@ fn too_long(field: &'static str, max: usize) -> RecordError {
     RecordError::new(field, format!("is longer than {max} bytes"))
 }
 
-fn check_asn(asn: Option<&Asn>) -> Result<(), RecordError> {
+/// `None` where there is none, and for a text that names none: callers send what their look-up says.
+fn check_asn(asn: Option<&Asn>) -> Result<Option<client::Asn>, RecordError> {
     match asn {
-        Some(Asn::Number(number)) if *number > u64::from(u32::MAX) => {
-            Err(RecordError::new("asn", "is not an autonomous system number"))
+        None => Ok(None),
+        Some(Asn::Number(number)) => match u32::try_from(*number) {
+            Ok(number) => Ok(client::Asn::new(number)),
+            Err(_) => Err(RecordError::new("asn", "is not an autonomous system number")),
+        },
+        Some(Asn::Text(text)) => {
+            bounded("asn", text, ASN_MAX)?;
+            Ok(client::Asn::from_text(text))
         }
-        Some(Asn::Text(text)) => bounded("asn", text, ASN_MAX),
-        _ => Ok(()),
     }
 }
 

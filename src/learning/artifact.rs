@@ -207,13 +207,14 @@ impl ModelArtifact {
         artifact
     }
 
-    /// Probability of attack for a snapshot of this artifact's schema.
+    /// Probability of attack for a snapshot of this artifact's schema, or of one that it is a beginning of.
     pub fn probability(&self, values: &[f32]) -> f64 {
         numeric::sigmoid(self.logit(values))
     }
 
     /// The same before the sigmoid.
     pub fn logit(&self, values: &[f32]) -> f64 {
+        let values = values.get(..self.network.inputs).unwrap_or(values);
         match &self.standardizer {
             None => self.network.logit_f32(values),
             Some(standardizer) => {
@@ -222,6 +223,15 @@ impl ModelArtifact {
                 self.network.logit(&standardised)
             }
         }
+    }
+
+    /// The artifact, if `schema` is the one that it was trained for or begins with it.
+    ///
+    /// # Errors
+    /// [`ArtifactError::WrongSchema`] otherwise.
+    pub fn accepted_by(self, schema: &FeatureSchema) -> Result<Self, ArtifactError> {
+        let accepted = schema.accepts(self.schema.fingerprint, self.network.inputs);
+        if accepted { Ok(self) } else { Err(ArtifactError::WrongSchema) }
     }
 
     /// Encodes the artifact into its envelope.

@@ -131,8 +131,11 @@ pub fn build(
     let mut rows = labelled(samples, policy, schema);
     let skipped = offered - rows.len();
     let sample_weight: f64 = rows.iter().map(|row| row.weight).sum();
-    let usable = |item: &Feedback| item.fingerprint == schema.fingerprint() && item.values.len() == schema.len();
-    let feedback = feedback.into_iter().filter(usable).collect();
+    let aligned = |mut item: Feedback| {
+        item.values = schema.align(item.fingerprint, &item.values, schema.len())?;
+        Some(item)
+    };
+    let feedback = feedback.into_iter().filter_map(aligned).collect();
     let spoken: Vec<Row> = effective_feedback(feedback, sample_weight)
         .into_iter()
         .map(|(item, weight)| feedback_row(&item, weight))
@@ -253,8 +256,9 @@ impl Dataset {
 fn labelled(samples: Vec<(f64, Sample)>, policy: &dyn LabelPolicy, schema: &FeatureSchema) -> Vec<Row> {
     let mut rows: Vec<Row> = samples
         .into_iter()
-        .filter(|(_, sample)| sample.fingerprint == schema.fingerprint() && sample.values.len() == schema.len())
-        .filter_map(|(inclusion_weight, sample)| {
+        .filter_map(|(inclusion_weight, mut sample)| {
+            // One of an older list of additional features says "missing" where the newer ones stand.
+            sample.values = schema.align(sample.fingerprint, &sample.values, schema.len())?;
             let labelled = policy.label(&sample, schema)?;
             Some(Row {
                 ts: sample.ts,
@@ -383,6 +387,7 @@ mod tests {
     use super::super::labels::OutcomeLabels;
     use super::super::sample::tests::{feedback, sample};
     use super::*;
+    use crate::detection::additional::{FeatureList, Kind, Proposal};
 
     fn samples(count: u64, every_nth_fails: u64) -> Vec<(f64, Sample)> {
         let fingerprint = FeatureSchema::compat6().fingerprint();
@@ -459,6 +464,28 @@ mod tests {
         for label in [Label::Attack, Label::Legit] {
             let (all, reduced): (f64, f64) = (weight(&all.train.rows, label), weight(&reduced.train.rows, label));
             assert!((all - reduced).abs() < 0.2 * all, "{label:?}: {all} became {reduced}");
+        }
+    }
+
+    #[test]
+    fn samples_and_feedback_of_a_shorter_list_are_filled_up_with_missing() {
+        let proposals = ["risk", "score"].map(|name| Proposal { name: name.into(), kind: Kind::Number });
+        let schema = FeatureSchema::compat6().with_additional(&FeatureList::default().with(&proposals, 16, 0));
+        let mut word = feedback(1_000_000, true, "a");
+        word.fingerprint = FeatureSchema::compat6().fingerprint();
+        let mut mixed = samples(300, 3);
+        mixed[7].1.fingerprint = schema.fingerprint();
+        mixed[7].1.values.extend([0.5, 0.0, 0.25, 0.0]);
+        let request = mixed[7].1.request;
+
+        let prepared = build(mixed, vec![word], &OutcomeLabels, &schema, 10_000, 1).expect("enough");
+
+        let rows: Vec<_> = prepared.train.rows.iter().chain(&prepared.hold_out.rows).collect();
+        assert_eq!((prepared.counts.skipped, prepared.counts.feedback, rows.len()), (0, 1, 301));
+        for row in rows {
+            let told = row.request == request;
+            let block: [f64; 4] = if told { [0.5, 0.0, 0.25, 0.0] } else { [0.0, 1.0, 0.0, 1.0] };
+            assert_eq!((row.values.len(), &row.values[6..]), (10, &block[..]));
         }
     }
 

@@ -104,7 +104,7 @@ pub fn run(
     let samples = prepared.counts.train;
     let training = measure(&artifact, &prepared.train);
     let champion = champion
-        .filter(|champion| champion.schema.fingerprint == schema.fingerprint())
+        .filter(|champion| schema.accepts(champion.schema.fingerprint, champion.network.inputs))
         .map(|champion| measure(champion, &prepared.hold_out));
     let evaluation = artifact.evaluation.clone();
     match gate::judge(&evaluation, &training, champion.as_ref()) {

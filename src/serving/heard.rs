@@ -104,6 +104,8 @@ mod tests {
 
     fn event(seconds: i64, historical: bool) -> AttemptEvent {
         let attempt = Attempt {
+            client: crate::detection::client::ClientDetails::default(),
+            categories: Vec::new(),
             ts: at(seconds),
             request: RequestKey::of("request"),
             client_ip: IpAddr::from([192, 0, 2, 1]),

@@ -241,6 +241,8 @@ mod tests {
 
     fn attempt(minutes: i64, user: u8) -> Attempt {
         Attempt {
+            client: crate::detection::client::ClientDetails::default(),
+            categories: Vec::new(),
             ts: at(minutes),
             request: RequestKey::of(&format!("{minutes} {user}")),
             client_ip: IpAddr::from([192, 0, 2, user]),

@@ -13,13 +13,16 @@ use serde::Serialize;
 pub use self::memory::Restored;
 use super::attempt_log::AttemptLog;
 use super::explain;
+use super::geo::GeoDatabases;
 use super::heard::Heard;
 use super::hindsight::{Inbox, Memory, News};
 use super::mode::{self, LearningMode};
+use super::schema::SchemaSlot;
 use super::site::Site;
 use super::slot::{ModelSlot, ServedModel};
 use crate::config::Config;
 use crate::detection::activity::{ActivityLimits, Evictions};
+use crate::detection::additional::{Given, GivenValue, Kind};
 use crate::detection::attempt::{Attempt, Outcome, RequestKey, Timestamp};
 use crate::detection::event::{AttemptEvent, BootId, Decision, Snapshot};
 use crate::detection::features::{FeatureContext, FeatureSchema};
@@ -45,7 +48,8 @@ const NEWS_OF_BULK: usize = 5_000;
 pub struct Scorer {
     config: Arc<ArcSwap<Config>>,
     site: ArcSwap<Site>,
-    schema: FeatureSchema,
+    geo: ArcSwap<GeoDatabases>,
+    schema: Arc<SchemaSlot>,
     slot: Arc<ModelSlot>,
     mode: Arc<LearningMode>,
     pseudonyms: ArcSwap<Pseudonymizer>,
@@ -129,8 +133,10 @@ pub struct Remembered {
 pub struct ScorerParts {
     /// Read at each score, so that a reload applies at once; list and time zone only by [`Scorer::reload`].
     pub config: Arc<ArcSwap<Config>>,
-    /// Of all snapshots; a model of another one does not score.
-    pub schema: FeatureSchema,
+    /// Of all snapshots; a model scores if its schema is a beginning of it.
+    pub schema: Arc<SchemaSlot>,
+    /// Asked for country and provider where the caller does not tell them.
+    pub geo: GeoDatabases,
     /// Where the serving model is found.
     pub slot: Arc<ModelSlot>,
     /// The fleet's switch.
@@ -154,6 +160,7 @@ impl Scorer {
         Self {
             config: parts.config,
             site: ArcSwap::from_pointee(site),
+            geo: ArcSwap::from_pointee(parts.geo),
             schema: parts.schema,
             slot: parts.slot,
             mode: parts.mode,
@@ -171,9 +178,9 @@ impl Scorer {
         }
     }
 
-    /// The schema that snapshots follow.
-    pub fn schema(&self) -> &FeatureSchema {
-        &self.schema
+    /// The schema that snapshots follow now.
+    pub fn schema(&self) -> Arc<FeatureSchema> {
+        self.schema.load()
     }
 
     /// Takes over lists, time zone and limits of a new configuration.
@@ -182,6 +189,11 @@ impl Scorer {
         self.lock().tracker.set_limits(limits(&config));
         self.set_memory_limit(config.limits.hindsight_bytes_max);
         self.site.store(Arc::new(Site::new(&config, &self.pseudonyms.load())));
+    }
+
+    /// Exchanges the files that country and provider are looked up in.
+    pub fn set_geo(&self, geo: GeoDatabases) {
+        self.geo.store(Arc::new(geo));
     }
 
     /// The pseudonymizer in force.
@@ -202,7 +214,9 @@ impl Scorer {
     pub fn score(&self, record: AttemptRecord, now: Timestamp, monotonic_ms: u64) -> Result<ScoreAnswer, ScoreError> {
         let site = self.site.load();
         let wants_explanation = record.explain == Some(true);
-        let checked = self.check_live(record, now)?;
+        let mut checked = self.check_live(record, now)?;
+        let schema = self.schema.load();
+        self.take_in(&schema, &mut checked);
         let attempt = checked.attempt;
         let trusted = site.trusts(&attempt);
         let context = self.context(&site, &attempt);
@@ -219,10 +233,14 @@ impl Scorer {
         let snapshot = match state.tracker.lookup(attempt.request).and_then(|known| known.snapshot.clone()) {
             // Asked again: the features are those of the first time.
             Some(earlier) => earlier,
-            None => Arc::new(self.schema.snapshot(state.tracker.activity(), &attempt, &context)),
+            None => {
+                let activity = state.tracker.activity();
+                Arc::new(schema.snapshot_with(activity, &attempt, &context, &checked.given))
+            }
         };
         let known_good = state.tracker.activity().known_good(attempt.user, attempt.client_ip, attempt.ts);
-        let answer = self.answer(&config, model.as_deref(), &snapshot, &attempt, trusted, known_good);
+        let scored = model.as_deref().and_then(|model| Some((model, probability(&schema, &snapshot, model)?)));
+        let answer = self.answer(&config, scored, &attempt, trusted, known_good);
         if !attempt.no_auth {
             let decision = Decision { probability: answer.probability.map(|p| p as f32), verdict: answer.verdict };
             let request = attempt.request;
@@ -237,7 +255,7 @@ impl Scorer {
         }
         drop(state);
         let explained = model.filter(|_| wants_explanation);
-        let explanation = explained.and_then(|model| explain::explain(&config, &self.schema, &model, &snapshot).ok());
+        let explanation = explained.and_then(|model| explain::explain(&config, &schema, &model, &snapshot).ok());
         Ok(ScoreAnswer { request_id: checked.request_id, explanation, ..answer })
     }
 
@@ -268,7 +286,7 @@ impl Scorer {
         let told_attempt = if known {
             told.map(|told| told.attempt)
         } else {
-            let Some(told) = told else {
+            let Some(mut told) = told else {
                 let field = missing.unwrap_or("client_ip");
                 let error = "is missing: this request_id was not scored here, so the whole attempt is needed";
                 return Err(RecordError::new(field, error).into());
@@ -276,8 +294,11 @@ impl Scorer {
             if told.attempt.no_auth {
                 return Ok(OutcomeAnswer { request_id, recorded: false });
             }
+            let schema = self.schema.load();
+            self.take_in(&schema, &mut told);
             let context = self.context(&site, &told.attempt);
-            let snapshot = Arc::new(self.schema.snapshot(state.tracker.activity(), &told.attempt, &context));
+            let activity = state.tracker.activity();
+            let snapshot = Arc::new(schema.snapshot_with(activity, &told.attempt, &context, &told.given));
             let conflict = matches!(state.tracker.begin(&told.attempt, Some(snapshot), None), Begin::Conflict);
             if conflict {
                 return Err(ScoreError::Conflict);
@@ -306,7 +327,9 @@ impl Scorer {
     ///
     /// # Errors
     /// A request id that belongs to another attempt.
-    pub fn ingest(&self, checked: CheckedRecord, now: Timestamp) -> Result<Option<u64>, ScoreError> {
+    pub fn ingest(&self, mut checked: CheckedRecord, now: Timestamp) -> Result<Option<u64>, ScoreError> {
+        let schema = self.schema.load();
+        self.take_in(&schema, &mut checked);
         let attempt = checked.attempt;
         if attempt.no_auth {
             return Ok(None);
@@ -325,7 +348,8 @@ impl Scorer {
                 return Ok(None);
             }
         }
-        let snapshot = self.schema.snapshot(state.tracker.activity_for(historical), &attempt, &context);
+        let activity = state.tracker.activity_for(historical);
+        let snapshot = schema.snapshot_with(activity, &attempt, &context, &checked.given);
         let event = AttemptEvent {
             origin: self.log.boot(),
             seq: 0,
@@ -357,7 +381,18 @@ impl Scorer {
     /// # Errors
     /// The first field that is missing or out of bounds.
     pub fn check(&self, record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
-        record.check(None, now, &self.pseudonyms.load(), random::id)
+        self.checked(record, None, now)
+    }
+
+    fn checked(
+        &self,
+        record: AttemptRecord,
+        fallback_ts: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<CheckedRecord, RecordError> {
+        let mut checked = record.check(fallback_ts, now, &self.pseudonyms.load(), random::id)?;
+        self.geo.load().complete(checked.attempt.client_ip, &mut checked.attempt.client);
+        Ok(checked)
     }
 
     /// Counts an event of another node; `own` events are skipped.
@@ -459,7 +494,33 @@ impl Scorer {
     fn check_live(&self, mut record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
         // The node's clock is the event time of what happens now; a caller's clock may be anything.
         record.ts = None;
-        record.check(Some(now), now, &self.pseudonyms.load(), random::id)
+        self.checked(record, Some(now), now)
+    }
+
+    /// Finds the additional features of a request in the fleet's list: notes the texts that are counted, lets new names wait,
+    /// and counts what is not looked at.
+    fn take_in(&self, schema: &FeatureSchema, checked: &mut CheckedRecord) {
+        if checked.given == Given::default() {
+            return;
+        }
+        self.metrics.additional_features_skipped("bounds", checked.given.skipped);
+        let list = schema.additional();
+        let live_max = self.config.load().ml.additional_features_max;
+        for feature in &checked.given.features {
+            match list.live().find(|slot| slot.name == feature.name) {
+                Some(slot) if !feature.fits(slot.kind) => self.metrics.additional_features_skipped("kind", 1),
+                Some(slot) => {
+                    if let (Kind::Embedding, GivenValue::Text(hash)) = (slot.kind, feature.value) {
+                        checked.attempt.categories.push(hash);
+                    }
+                }
+                None if FeatureSchema::is_standard(&feature.name) => {
+                    self.metrics.additional_features_skipped("standard", 1);
+                }
+                None if list.has_room(live_max) && self.schema.propose(feature) => {}
+                None => self.metrics.additional_features_skipped("full", 1),
+            }
+        }
     }
 
     fn context(&self, site: &Site, attempt: &Attempt) -> FeatureContext {
@@ -472,14 +533,12 @@ impl Scorer {
     fn answer(
         &self,
         config: &Config,
-        model: Option<&ServedModel>,
-        snapshot: &Snapshot,
+        scored: Option<(&ServedModel, f64)>,
         attempt: &Attempt,
         trusted: bool,
         known_good: bool,
     ) -> ScoreAnswer {
-        let usable = model.filter(|model| model.artifact.schema.fingerprint == snapshot.fingerprint);
-        let probability = usable.map(|model| model.artifact.probability(&snapshot.values));
+        let (usable, probability) = scored.unzip();
         let thresholds = usable.map(|model| model.artifact.thresholds).unwrap_or_default();
         let block_threshold = config.ml.threshold.or(thresholds.block);
         let switched_on = self.mode.switched_on();
@@ -522,6 +581,16 @@ impl Scorer {
     }
 }
 
+/// What a model says about a snapshot; `None` when its schema is not a beginning of ours, or the snapshot's.
+fn probability(schema: &FeatureSchema, snapshot: &Snapshot, model: &ServedModel) -> Option<f64> {
+    let width = model.artifact.network.inputs;
+    if !schema.accepts(model.artifact.schema.fingerprint, width) {
+        return None;
+    }
+    let values = schema.align(snapshot.fingerprint, &snapshot.values, width)?;
+    Some(model.artifact.probability(&values))
+}
+
 /// How much the tracker may hold, from the configuration.
 fn limits(config: &Config) -> TrackerLimits {
     // The history is a second set of the same size.
@@ -538,3 +607,6 @@ fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Success => "success",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,6 +116,11 @@ impl Keys {
         self.name("feedback:ids")
     }
 
+    /// String: the list of additional features.
+    pub fn features(&self) -> String {
+        self.name("features")
+    }
+
     /// String: learning mode, `0` or `1`.
     pub fn mode(&self) -> String {
         self.name("mode")

@@ -206,6 +206,26 @@ pub enum FeedbackAppended {
     Full,
 }
 
+/// One exchange of the list of additional features.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeaturesChange {
+    /// The stored list that `after` was made from; `None` for none.
+    pub before: Option<Vec<u8>>,
+    /// What stands there afterwards, at most [`LIST_BYTES_MAX`](crate::detection::additional::LIST_BYTES_MAX) bytes.
+    pub after: Vec<u8>,
+    /// Who takes the model away with it, for the history, and the lineage if there is none yet; `None`: it stays.
+    pub reset: Option<(String, [u8; 16])>,
+}
+
+/// What became of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeaturesReply {
+    /// It is done.
+    Changed,
+    /// Another list stands there by now: read it and decide again.
+    Conflict,
+}
+
 /// Who may execute a command that reached several nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
@@ -365,6 +385,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest `max` history entries (JSON), newest first.
     fn history(&self, max: usize) -> Answer<'_, Vec<Vec<u8>>>;
+
+    // --- additional features ------------------------------------------------------------------------------------
+
+    /// The list of additional features as it was stored; `None` while there is none.
+    fn features(&self) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// Exchanges the list, if it still is what the caller saw, and announces that; with `reset` the model goes in the same
+    /// step, as in [`reset`](Self::reset).
+    fn change_features<'a>(&'a self, change: &'a FeaturesChange) -> Answer<'a, FeaturesReply>;
 
     // --- fleet --------------------------------------------------------------------------------------------------
 

@@ -180,7 +180,8 @@ mod tests {
         let store = EmbeddedStore::open(directory.join("store.redb"), Limits::default(), "a").expect("a new store");
         let scorer = Scorer::new(ScorerParts {
             config: Arc::clone(&config),
-            schema: FeatureSchema::compat6(),
+            schema: Arc::new(crate::serving::schema::SchemaSlot::new(FeatureSchema::compat6())),
+            geo: crate::serving::geo::GeoDatabases::default(),
             slot: Arc::new(ModelSlot::new()),
             mode: Arc::new(LearningMode::default()),
             pseudonymizer: Pseudonymizer::new([7; 32]),
@@ -200,6 +201,8 @@ mod tests {
     /// Another node's login, which this node reads from the stream, with its sample.
     async fn login(labeller: &Labeller, seq: u64, minutes: i64, user: u8, success: bool) {
         let attempt = Attempt {
+            client: crate::detection::client::ClientDetails::default(),
+            categories: Vec::new(),
             ts: at(minutes),
             request: RequestKey::of(&seq.to_string()),
             client_ip: IpAddr::from([192, 0, 2, user]),

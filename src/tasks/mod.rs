@@ -4,6 +4,7 @@
 //! on a doorbell, on a period and at the start. Errors are returned to the supervisor, which waits and starts again.
 
 pub mod doorbell;
+pub mod features;
 pub mod feedback_watcher;
 pub mod heartbeat;
 pub mod housekeeping;

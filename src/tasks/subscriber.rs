@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::features::Features;
 use super::jittered;
 use crate::learning::artifact::{Expectation, ModelArtifact};
 use crate::serving::mode::LearningMode;
@@ -32,7 +33,7 @@ pub struct Subscriber {
     pub(crate) mode: Arc<LearningMode>,
     pub(crate) state_dir: Arc<StateDir>,
     pub(crate) high_water: Arc<HighWaterFile>,
-    pub(crate) fingerprint: u64,
+    pub(crate) features: Features,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) registry_changed: Arc<Notify>,
     pub(crate) swapped: Arc<Notify>,
@@ -87,6 +88,12 @@ impl Subscriber {
     /// # Errors
     /// When the store cannot be read.
     pub(crate) async fn reconcile_once(&mut self) -> Result<Reconciled, StoreError> {
+        // First, so that a model of a newer list is not refused.
+        match self.features.follow().await {
+            // A damaged list must not keep this node from a new model; what it knows of the list goes on counting.
+            Err(StoreError::Corrupt { .. }) => self.metrics.store_error("read_features"),
+            followed => followed?,
+        }
         let registry = self.store.registry().await?;
         if let Some(switched_on) = self.store.learning_mode().await? {
             self.mode.set(switched_on);
@@ -110,8 +117,12 @@ impl Subscriber {
             let Some(bytes) = self.store.model(current.sha256).await? else {
                 return Ok(self.keep(current, "missing", "its artifact is not in the store".into()));
             };
-            let expectation = Expectation { fingerprint: Some(self.fingerprint), sha256: Some(current.sha256) };
-            match ModelArtifact::decode(&bytes, &expectation) {
+            let expectation = Expectation { fingerprint: None, sha256: Some(current.sha256) };
+            let schema = self.features.schema.load();
+            let decoded = ModelArtifact::decode(&bytes, &expectation);
+            match decoded
+                .and_then(|(header, artifact)| artifact.accepted_by(&schema).map(|artifact| (header, artifact)))
+            {
                 Ok((_, artifact)) => {
                     self.state_dir.save_model(current, &bytes);
                     artifact

@@ -19,7 +19,6 @@ use super::publisher::{HistoryNote, PublishError, PublishJob, PublisherHandle};
 use super::replication::Replication;
 use crate::clock;
 use crate::config::{ActivationFunction, Config, Optimizer};
-use crate::detection::features::FeatureSchema;
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::evaluation::Evaluation;
 use crate::learning::hindsight::{FrozenLabels, LabelCounts};
@@ -28,6 +27,7 @@ use crate::learning::optimizer;
 use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome};
 use crate::learning::sample::Feedback;
 use crate::learning::training::TrainingOptions;
+use crate::serving::schema::SchemaSlot;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
@@ -115,7 +115,7 @@ pub struct Trainer {
     pub(crate) config: Arc<ArcSwap<Config>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) slot: Arc<ModelSlot>,
-    pub(crate) schema: FeatureSchema,
+    pub(crate) schema: Arc<SchemaSlot>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) high_water: Arc<HighWaterFile>,
     pub(crate) publisher: PublisherHandle,
@@ -369,7 +369,7 @@ impl Trainer {
             samples_max: request.samples,
             training: training_options(&config, request.epochs),
             false_positive_budget: config.ml.false_positive_budget,
-            profile: self.schema.profile().to_owned(),
+            profile: self.schema.load().profile().to_owned(),
         }
     }
 
@@ -379,7 +379,7 @@ impl Trainer {
         options: RunOptions,
         cancel: Arc<AtomicBool>,
     ) -> Result<RunOutcome, TrainError> {
-        let schema = self.schema.clone();
+        let schema = self.schema.load();
         let fitted = tokio::task::spawn_blocking(move || {
             let Gathered { material, champion, .. } = gathered;
             run::run(material, &FrozenLabels, &schema, &options, champion.as_ref(), &cancel, &mut |_| {})

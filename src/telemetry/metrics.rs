@@ -55,6 +55,8 @@ pub struct Metrics {
     hindsight_evictions: By1,
     hindsight_too_late: By1,
     hindsight_gaps: Counter,
+    additional_features: Gauge,
+    additional_features_skipped: By1,
     http_requests: ByRoute,
     task_restarts: By1,
     config_reloads: By1,
@@ -95,6 +97,8 @@ impl Metrics {
             http_requests: Family::default(),
             task_restarts: Family::default(),
             config_reloads: Family::default(),
+            additional_features: Gauge::default(),
+            additional_features_skipped: Family::default(),
         };
         metrics.registered(version)
     }
@@ -188,6 +192,16 @@ impl Metrics {
             "hindsight_gaps",
             "Times in which attempts must have been missed",
             self.hindsight_gaps.clone(),
+        );
+        registry.register(
+            "additional_features",
+            "Additional features that count in the fleet",
+            self.additional_features.clone(),
+        );
+        registry.register(
+            "additional_features_skipped",
+            "Additional features of requests that were not looked at, by reason",
+            self.additional_features_skipped.clone(),
         );
         registry.register("http_requests", "HTTP requests by route and class of status", self.http_requests.clone());
         registry.register("task_restarts", "Restarts of tasks by name", self.task_restarts.clone());
@@ -314,6 +328,18 @@ impl Metrics {
     /// So many times something was noted as missed, since the start.
     pub fn hindsight_gaps(&self, total: u64) {
         raise(&self.hindsight_gaps, total);
+    }
+
+    /// So many additional features count now.
+    pub fn additional_features(&self, count: usize) {
+        self.additional_features.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// `count` additional features of a request were not looked at: `bounds`, `kind`, `standard` or `full`.
+    pub fn additional_features_skipped(&self, reason: &'static str, count: usize) {
+        if count > 0 {
+            self.additional_features_skipped.get_or_create(&[("reason", reason)]).inc_by(count as u64);
+        }
     }
 
     /// An HTTP request was answered. `route` is the template that matched (`/v1/explain/{request_id}`), never the path as

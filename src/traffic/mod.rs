@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 pub use self::scenario::{Habit, Profile, Scenario, UnknownName};
 use self::site::{DAY_MS, Draft, Origin, Site, Window};
 use crate::detection::attempt::Timestamp;
-use crate::detection::record::AttemptRecord;
+use crate::detection::record::{Asn, AttemptRecord};
 
 /// Largest share of attacks that can be asked for; beyond it a site would have no traffic of its own.
 pub const ATTACK_SHARE_MAX: f64 = 0.99;
@@ -78,8 +78,8 @@ impl Default for TrafficOptions {
 
 /// Generates the traffic, sorted by time, with `label`, `scenario` and (for attacks) `campaign` set.
 ///
-/// `username` is the name as typed, `password_hash` an opaque tag of 16 hexadecimal digits. `country` follows from the
-/// address range. The share of attacks is met unless no scenario is named or there is no legitimate traffic.
+/// `username` is the name as typed, `password_hash` an opaque tag of 16 hexadecimal digits. `country` and `asn`
+/// follow from the address range. There is no user agent and no client id: mail protocols have none before a login. The share of attacks is met unless no scenario is named or there is no legitimate traffic.
 pub fn generate(options: &TrafficOptions) -> Vec<AttemptRecord> {
     let start = options.start.millis();
     let length = (bounded(options.days, DAYS_MAX) * DAY_MS as f64) as i64;
@@ -140,6 +140,7 @@ fn record(draft: Draft, request_id: Option<String>) -> AttemptRecord {
         password_hash: Some(draft.tag.hex()),
         user_found: Some(draft.user_found),
         country: Some(networks::country(draft.ip).to_string()),
+        asn: Some(Asn::Number(networks::asn(draft.ip))),
         label: Some(label.to_string()),
         scenario: Some(scenario.to_string()),
         campaign,

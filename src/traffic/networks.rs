@@ -1,7 +1,7 @@
 //! Where addresses come from: access networks, carrier NAT, offices, foreign networks and hosting.
 //!
 //! All ranges are private, shared, benchmark or documentation space. No range belongs to attackers alone in the hard
-//! profile; the countries depend on the range only, so they tell no more than the address does.
+//! profile; countries and autonomous systems depend on the range only, so they tell no more than the address does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -128,6 +128,25 @@ pub(super) fn bot(profile: Profile, groups: u32, rng: &mut Rng) -> IpAddr {
         1 => cgnat(index(rng, groups as usize) as u32, rng),
         2 => foreign(rng),
         _ => hosting(rng),
+    }
+}
+
+/// Autonomous system of an address, as a lookup in a database of ranges would answer. The numbers are those for
+/// documentation (RFC 5398); residential bots have those of the users among whom they live.
+pub(super) fn asn(ip: IpAddr) -> u64 {
+    const FIRST: u64 = 64_496;
+    let of_isp = |isp: u8| FIRST + u64::from(isp % ISPS);
+    match ip {
+        IpAddr::V4(v4) => match v4.octets() {
+            // Offices are connected by the providers of the town.
+            [10, octet, ..] if octet >= 200 => of_isp(octet % ISPS),
+            [10, octet, ..] => of_isp(octet.saturating_sub(10) / 20),
+            [100, ..] => FIRST + 8,
+            [198, b, ..] => FIRST + 9 + u64::from(b % 2),
+            [172, b, ..] => FIRST + 11 + u64::from(b % 4),
+            _ => FIRST + 15,
+        },
+        IpAddr::V6(v6) => of_isp((v6.segments()[2].saturating_sub(0x10) % u16::from(ISPS)) as u8),
     }
 }
 

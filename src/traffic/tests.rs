@@ -336,6 +336,10 @@ fn in_the_hard_profile_networks_do_not_tell_who_is_an_attacker() {
     let shared = attacks.iter().filter(|record| legit.contains(&wide(ip(record)))).count();
 
     assert!(shared as f64 > 0.5 * attacks.len() as f64, "{shared} of {}", attacks.len());
+    let systems = |attack| -> BTreeSet<String> {
+        WEEK.iter().filter(|r| is_attack(r) == attack).map(|r| format!("{:?}", r.asn)).collect()
+    };
+    assert!(systems(true).is_subset(&systems(false)), "a system that only attackers use would give them away");
     let countries: BTreeSet<&str> = WEEK.iter().filter(|r| !is_attack(r)).map(|r| text(&r.country)).collect();
     assert!(countries.len() > 5, "{countries:?}");
 }

@@ -215,6 +215,8 @@ async fn every_caller_may_do_what_its_role_says_and_nothing_else() {
         ("POST", "/v1/rollback", &empty, [403, 403, 403, 404]),
         ("POST", "/v1/reload-model", &empty, [403, 403, 403, 200]),
         ("PUT", "/v1/learning-mode", &json!({ "enabled": false }), [403, 403, 403, 200]),
+        ("GET", "/v1/features", &empty, [200, 200, 403, 200]),
+        ("DELETE", "/v1/features", &json!({ "names": ["never"] }), [403, 403, 403, 404]),
         ("GET", "/v1/models", &empty, [403, 403, 403, 200]),
     ];
     for (method, path, body, statuses) in table {

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod explain;
 mod failures;
+mod features;
 mod fleet;
 mod http;
 mod labels;

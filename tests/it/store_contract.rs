@@ -6,6 +6,7 @@ mod redis_only;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nauthilus_neural::detection::additional::LIST_BYTES_MAX;
 use nauthilus_neural::detection::event::BootId;
 use nauthilus_neural::store::embedded::EmbeddedStore;
 use nauthilus_neural::store::entry::{Announcement, AnnouncementKind, BATCH_MAX, ENTRY_MAX};
@@ -15,8 +16,8 @@ use nauthilus_neural::store::registry::{
     RollbackReply, TriggerKey,
 };
 use nauthilus_neural::store::{
-    ANNOUNCEMENT_MAX, AttemptEntry, AuditEntry, COMMAND_MAX, Claim, FeedbackAppended, Limits, MODEL_MAX, NodeReport,
-    Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
+    ANNOUNCEMENT_MAX, AttemptEntry, AuditEntry, COMMAND_MAX, Claim, FeaturesChange, FeaturesReply, FeedbackAppended,
+    Limits, MODEL_MAX, NodeReport, Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
 };
 use tokio::sync::mpsc;
 
@@ -75,6 +76,8 @@ on_both_stores!(
     a_model_that_was_lost_is_restored,
     old_blobs_go_and_the_current_stays,
     history_is_newest_first,
+    the_list_of_features_is_exchanged_and_never_overwritten,
+    a_list_that_goes_takes_the_model_with_it_in_one_step,
     learning_mode_is_fleet_state,
     nodes_report_themselves,
     a_command_is_executed_by_one,
@@ -491,6 +494,48 @@ async fn history_is_newest_first(store: Shared) {
     assert_eq!(history[1]["store"]["lineage"], hex::encode(LINEAGE));
     assert!(history[1]["store"]["at_ms"].as_i64().unwrap() > 0);
     assert_eq!(store.history(1).await.unwrap().len(), 1);
+}
+
+fn exchange(before: Option<&[u8]>, after: &[u8]) -> FeaturesChange {
+    FeaturesChange { before: before.map(<[u8]>::to_vec), after: after.to_vec(), reset: None }
+}
+
+async fn the_list_of_features_is_exchanged_and_never_overwritten(store: Shared) {
+    let mut signals = store.subscribe();
+    assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
+    assert_eq!(store.features().await.unwrap(), None);
+
+    for (before, after, reply, left) in [
+        (Some(&b"x"[..]), b"a", FeaturesReply::Conflict, None),
+        (None, b"a", FeaturesReply::Changed, Some(b"a".to_vec())),
+        (None, b"b", FeaturesReply::Conflict, Some(b"a".to_vec())),
+        (Some(b"a"), b"b", FeaturesReply::Changed, Some(b"b".to_vec())),
+    ] {
+        assert_eq!(store.change_features(&exchange(before, after)).await.unwrap(), reply);
+        assert_eq!(store.features().await.unwrap(), left);
+        if reply == FeaturesReply::Changed {
+            assert_eq!(next_announcement(&mut signals).await.kind, AnnouncementKind::Features);
+        }
+    }
+    nothing_else(&store, &mut signals).await;
+    assert_eq!(store.registry().await.unwrap().generation, 0, "the registry is not touched");
+    let large = exchange(Some(b"b"), &vec![b'x'; LIST_BYTES_MAX + 1]);
+    assert!(matches!(store.change_features(&large).await, Err(StoreError::Refused { .. })));
+}
+
+async fn a_list_that_goes_takes_the_model_with_it_in_one_step(store: Shared) {
+    let published = publish(&store, 1).await;
+    let lost = FeaturesChange { reset: Some(("alice".into(), [9; 16])), ..exchange(Some(b"x"), b"a") };
+    assert_eq!(store.change_features(&lost).await.unwrap(), FeaturesReply::Conflict);
+    assert_eq!(store.registry().await.unwrap().current(), Some(published.model), "neither half was done");
+
+    let done = FeaturesChange { before: None, ..lost };
+    assert_eq!(store.change_features(&done).await.unwrap(), FeaturesReply::Changed);
+
+    let registry = store.registry().await.unwrap();
+    assert_eq!((registry.sha256, registry.generation, registry.lineage), (None, 2, Some(LINEAGE)));
+    let newest: serde_json::Value = serde_json::from_slice(&store.history(1).await.unwrap()[0]).unwrap();
+    assert_eq!((&newest["by"], &newest["store"]["outcome"]), (&"alice".into(), &"reset".into()));
 }
 
 async fn learning_mode_is_fleet_state(store: Shared) {

@@ -243,7 +243,11 @@ fn each_codec_and_learner_from_outside_is_named_only_where_it_belongs() {
         &["src/learning/logistic.rs", "src/learning/forest/fit.rs", "src/learning/forest/fit/tests.rs"];
 
     let mut complaints = Vec::new();
-    for (name, only) in [("bincode::", &["src/learning/artifact.rs"][..]), ("smartcore::", LEARNERS)] {
+    for (name, only) in [
+        ("bincode::", &["src/learning/artifact.rs"][..]),
+        ("smartcore::", LEARNERS),
+        ("maxminddb::", &["src/serving/geo.rs"]),
+    ] {
         for path in sources("src").into_iter().chain(sources("tests")) {
             // This file names them too.
             if !only.contains(&path.as_str()) && path != "tests/it/tidy.rs" && read(&path).contains(name) {

@@ -73,6 +73,9 @@ pub struct MlConfig {
     pub learning_rate: f64,
     /// Most samples kept for training, half for each outcome. Default: 100000, a few weeks of a middling site.
     pub max_training_records: u64,
+    /// Most additional features that requests may bring in, 0 to 32. Default: 16, of which each may take 17 values of a
+    /// snapshot.
+    pub additional_features_max: usize,
 }
 
 impl Default for MlConfig {
@@ -91,6 +94,7 @@ impl Default for MlConfig {
             optimizer: Optimizer::default(),
             learning_rate: 0.01,
             max_training_records: 100_000,
+            additional_features_max: 16,
         }
     }
 }

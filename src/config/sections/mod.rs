@@ -4,6 +4,7 @@
 //! [`check`](crate::config::check), so that all problems can be listed at once.
 
 mod attempts;
+mod geo;
 mod http;
 mod limits;
 mod lists;
@@ -15,6 +16,7 @@ mod store;
 mod training;
 
 pub use attempts::AttemptsConfig;
+pub use geo::GeoConfig;
 pub use http::{HttpConfig, LoopbackAccess, Role, TokenConfig};
 pub use limits::LimitsConfig;
 pub use lists::ListsConfig;

@@ -9,14 +9,16 @@ use std::net::IpAddr;
 use super::counter::Counter;
 use super::distinct::Distinct;
 use super::kinds::Span;
+use super::known::Known;
 use super::table::{Entry, Table};
 use super::{Activity, ActivityLimits};
 use crate::detection::attempt::Timestamp;
 use crate::detection::codec::{Fault, Reader, put_count, put_tagged_ip};
 
 /// Version of the stored form; its first byte.
-/// 2: more kinds, counters with successes.
-const VERSION: u8 = 2;
+/// 2: more kinds, counters with successes. 3: what accounts are known by, autonomous systems.
+/// 4: values of additional features.
+const VERSION: u8 = 4;
 
 /// Why bytes are not an activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +79,8 @@ impl Activity {
         put_table(&mut out, &self.accounts);
         put_table(&mut out, &self.visits);
         put_table(&mut out, &self.tags);
+        put_table(&mut out, &self.systems);
+        put_table(&mut out, &self.categories);
         self.traffic.put(&mut out);
         out
     }
@@ -96,6 +100,8 @@ impl Activity {
             accounts: read_table(&mut reader, limits.accounts_bytes_max)?,
             visits: read_table(&mut reader, limits.visits_bytes_max)?,
             tags: read_table(&mut reader, limits.tags_bytes_max)?,
+            systems: read_table(&mut reader, limits.systems_bytes_max)?,
+            categories: read_table(&mut reader, limits.categories_bytes_max)?,
             traffic: Stored::read(&mut reader)?,
         };
         reader.end()?;
@@ -149,6 +155,16 @@ impl Stored for u64 {
     }
 }
 
+impl Stored for u32 {
+    const BYTES_MIN: usize = 4;
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_le_bytes());
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        reader.u32()
+    }
+}
+
 impl Stored for (u64, IpAddr) {
     const BYTES_MIN: usize = 13;
     fn put(&self, out: &mut Vec<u8>) {
@@ -187,6 +203,16 @@ impl Stored for Span {
         let (first, last) = (reader.i64()?, reader.i64()?);
         let span = Self { first: Timestamp::from_millis(first), last: Timestamp::from_millis(last) };
         if span.is_empty() && span != Self::default() { Err(Fault::Value) } else { Ok(span) }
+    }
+}
+
+impl Stored for Known {
+    const BYTES_MIN: usize = 4;
+    fn put(&self, out: &mut Vec<u8>) {
+        self.put(out);
+    }
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
+        Self::read(reader)
     }
 }
 

@@ -100,6 +100,11 @@ impl<const WIDTH_MS: i64, const KEEP: usize> Counter<WIDTH_MS, KEEP> {
         self.buckets.iter().any(|bucket| bucket.counts.failures > 0)
     }
 
+    /// Whether a success lies in any bucket that is still kept.
+    pub fn any_success(&self) -> bool {
+        self.buckets.iter().any(|bucket| bucket.counts.successes > 0)
+    }
+
     /// Forgets the buckets that ended before `oldest`.
     pub fn trim(&mut self, oldest: Timestamp) {
         let oldest = Self::bucket(oldest);

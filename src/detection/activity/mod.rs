@@ -1,5 +1,5 @@
 //! What has been going on: the counters behind the features, per client address and network, per user, per pair of
-//! them, per password tag, and for the site as a whole.
+//! them, per password tag, per provider, and for the site as a whole.
 //!
 //! Integer counts in time buckets and capped sets of hashes, driven by event time only. Adding commutes, so nodes that
 //! saw the same attempts in any order hold equal activities (as long as no cap makes one of them forget something).
@@ -11,6 +11,7 @@ mod checkpoint;
 mod counter;
 mod distinct;
 mod kinds;
+mod known;
 mod limits;
 mod table;
 mod view;
@@ -20,7 +21,8 @@ use std::net::IpAddr;
 use super::attempt::{Attempt, Outcome, PasswordTag, Pseudonym, RequestKey, Timestamp, client_network};
 pub use checkpoint::ActivityError;
 pub use counter::Counts;
-use kinds::{Account, Network, Pair, Source, Tag, Traffic, User, Visit};
+use kinds::{Account, Category, Network, Pair, Source, System, Tag, Traffic, User, Visit};
+pub use known::Trait;
 pub use limits::{ActivityLimits, ActivityStats, Evictions, KindStats};
 use table::Table;
 pub use view::View;
@@ -45,6 +47,8 @@ pub struct Activity {
     pairs: Table<(u64, IpAddr), Pair>,
     visits: Table<(u64, IpAddr), Visit>,
     tags: Table<u64, Tag>,
+    systems: Table<u32, System>,
+    categories: Table<u64, Category>,
     traffic: Traffic,
 }
 
@@ -65,6 +69,8 @@ impl Activity {
             pairs: Table::new(limits.pairs_bytes_max),
             visits: Table::new(limits.visits_bytes_max),
             tags: Table::new(limits.tags_bytes_max),
+            systems: Table::new(limits.systems_bytes_max),
+            categories: Table::new(limits.categories_bytes_max),
             traffic: Traffic::default(),
         }
     }
@@ -97,7 +103,7 @@ impl Activity {
                 self.accounts.update(user, |account| account.success(attempt));
                 self.pairs.update((user, network), |pair| pair.success(attempt));
                 self.visits.update((user, ip), |visit| visit.success(attempt));
-                self.traffic.outcome(attempt.ts, Counts::SUCCESS);
+                self.count_for_all(attempt, Counts::SUCCESS);
             }
             Outcome::Failure => {
                 self.sources.update(ip, |source| source.failure(attempt));
@@ -105,9 +111,20 @@ impl Activity {
                 self.users.update(user, |user| user.failure(attempt));
                 self.pairs.update((user, network), |pair| pair.failure(attempt));
                 self.visits.update((user, ip), |visit| visit.failure(attempt));
-                self.traffic.outcome(attempt.ts, Counts::FAILURE);
+                self.count_for_all(attempt, Counts::FAILURE);
             }
         }
+    }
+
+    /// Failures and successes of whole providers, of values of additional features, and of the site.
+    fn count_for_all(&mut self, attempt: &Attempt, counts: Counts) {
+        if let Some(asn) = attempt.client.asn {
+            self.systems.update(asn.number(), |system| system.outcome(attempt.ts, counts));
+        }
+        for &category in &attempt.categories {
+            self.categories.update(category, |category| category.outcome(attempt.ts, counts));
+        }
+        self.traffic.outcome(attempt.ts, counts);
     }
 
     /// What is known around `attempt` at its time, looked up once.
@@ -148,6 +165,11 @@ impl Activity {
         self.pairs.get(&(user.short(), client_network(ip))).is_some_and(|pair| pair.known_good(ts))
     }
 
+    /// Failures and successes of a week before `ts` with a value of an additional feature, by its hash, to the day.
+    pub fn category_outcomes(&self, category: u64, ts: Timestamp) -> Counts {
+        self.categories.get(&category).map_or_else(Counts::default, |category| category.outcomes(ts))
+    }
+
     /// Changes the caps; what is over them leaves with the next insertions.
     pub fn set_limits(&mut self, limits: ActivityLimits) {
         self.sources.set_bytes_max(limits.sources_bytes_max);
@@ -157,6 +179,8 @@ impl Activity {
         self.pairs.set_bytes_max(limits.pairs_bytes_max);
         self.visits.set_bytes_max(limits.visits_bytes_max);
         self.tags.set_bytes_max(limits.tags_bytes_max);
+        self.systems.set_bytes_max(limits.systems_bytes_max);
+        self.categories.set_bytes_max(limits.categories_bytes_max);
     }
 
     /// Forgets what is older than its window at `now`: a day for attempts and failures, a week for the successes of an
@@ -169,6 +193,8 @@ impl Activity {
         self.pairs.prune(now);
         self.visits.prune(now);
         self.tags.prune(now);
+        self.systems.prune(now);
+        self.categories.prune(now);
         self.traffic.trim(now);
     }
 
@@ -182,6 +208,8 @@ impl Activity {
             pairs: stats(&self.pairs),
             visits: stats(&self.visits),
             tags: stats(&self.tags),
+            systems: stats(&self.systems),
+            categories: stats(&self.categories),
         }
     }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::detection::attempt::Protocol;
+use crate::detection::client::{Asn, ClientDetails, ClientTag, Country};
 use crate::detection::event::tests::any_event;
 
 const NETWORK: [u8; 4] = [192, 0, 2, 1];
@@ -22,10 +23,28 @@ fn attempt(number: u8, seconds: i64, tag: Option<u64>) -> Attempt {
         user: Pseudonym([1; 16]),
         password: tag.map(PasswordTag),
         protocol: Protocol::Imap,
+        client: ClientDetails::default(),
+        categories: Vec::new(),
         user_found: None,
         suspicious_network: None,
         no_auth: false,
         static_rule_triggered: false,
+    }
+}
+
+/// Everything that may be known of a client.
+fn client(number: u32) -> ClientDetails {
+    ClientDetails {
+        country: Country::from_number(u16::from_be_bytes([b'A', b'A' + (number % 26) as u8])),
+        asn: Asn::new(number),
+        user_agent: Some(ClientTag::new(number.into())),
+        client_id: Some(ClientTag::new(number.into())),
+    }
+}
+
+fn one_system_for_a_day(activity: &mut Activity) {
+    for hour in 0..30 {
+        told(activity, &Attempt { client: client(1), ..attempt(1, hour * 3600, None) }, Outcome::Failure);
     }
 }
 
@@ -165,10 +184,18 @@ fn tables_stay_below_their_caps_and_count_what_they_evict() {
 #[test]
 fn an_entry_stays_within_its_memory() {
     let mut activity = Activity::default();
-    told(&mut activity, &attempt(1, 0, Some(1)), Outcome::Failure);
-    told(&mut activity, &attempt(1, 0, Some(1)), Outcome::Success);
-    let once =
-        [("sources", 512), ("networks", 320), ("users", 400), ("accounts", 256), ("pairs", 320), ("visits", 256)];
+    let full = |attempt: Attempt| Attempt { client: client(1), ..attempt };
+    told(&mut activity, &full(attempt(1, 0, Some(1))), Outcome::Failure);
+    told(&mut activity, &full(attempt(1, 0, Some(1))), Outcome::Success);
+    let once = [
+        ("systems", 256),
+        ("sources", 512),
+        ("networks", 320),
+        ("users", 400),
+        ("accounts", 384),
+        ("pairs", 320),
+        ("visits", 256),
+    ];
     let bytes = |activity: &Activity, name| {
         let kind = activity.stats().kinds().into_iter().find(|(kind, _)| *kind == name).unwrap().1;
         kind.bytes / kind.entries
@@ -180,13 +207,22 @@ fn an_entry_stays_within_its_memory() {
     // One address and one user, each at all their caps.
     for number in 0..3000u32 {
         let mut one = attempt(1, 29 * i64::from(number), Some(number.into()));
+        one.client = client(1 + number % 50);
         one.request.0[..4].copy_from_slice(&number.to_le_bytes());
         one.name.0[..4].copy_from_slice(&number.to_le_bytes());
         told(&mut activity, &one, Outcome::Failure);
         told(&mut activity, &one, Outcome::Success);
     }
-    let capped =
-        [("sources", 6144), ("networks", 3072), ("users", 4096), ("accounts", 512), ("pairs", 400), ("visits", 3072)];
+    one_system_for_a_day(&mut activity);
+    let capped = [
+        ("systems", 768),
+        ("sources", 6144),
+        ("networks", 3072),
+        ("users", 4096),
+        ("accounts", 1024),
+        ("pairs", 400),
+        ("visits", 3072),
+    ];
     for (name, most) in capped {
         assert!(bytes(&activity, name) <= most, "{name}: {}", bytes(&activity, name));
     }
@@ -225,7 +261,7 @@ fn another_version_and_damaged_bytes_are_refused() {
     }
     assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
     assert_eq!(decode(&[1]), Err(ActivityError::Version(1)));
-    assert!(decode(&[2, 0xff, 0xff, 0xff, 0xff]).is_err());
+    assert!(decode(&[4, 0xff, 0xff, 0xff, 0xff]).is_err());
 }
 
 proptest! {
@@ -256,7 +292,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_decoder_panic(mut bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
-        bytes[0] = 2;
+        bytes[0] = 4;
         let _ = Activity::decode(&bytes, ActivityLimits::default());
     }
 }

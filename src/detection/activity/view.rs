@@ -3,7 +3,8 @@
 //! Each answer is what it was before the attempt: nothing that happened later counts, and an attempt must not be counted
 //! before its view is taken. What that means for a model is in [`features`](crate::detection::features).
 
-use super::kinds::{Account, Network, Pair, Source, Tag, User, Visit};
+use super::kinds::{Account, Network, Pair, Source, System, Tag, User, Visit};
+use super::known::Trait;
 use super::{Activity, Counts, DAY_MS};
 use crate::detection::attempt::{Attempt, Timestamp, client_network};
 
@@ -18,6 +19,7 @@ pub struct View<'a> {
     pair: Option<&'a Pair>,
     visit: Option<&'a Visit>,
     tag: Option<&'a Tag>,
+    system: Option<&'a System>,
     activity: &'a Activity,
 }
 
@@ -33,6 +35,7 @@ impl<'a> View<'a> {
             pair: activity.pairs.get(&(user, network)),
             visit: activity.visits.get(&(user, ip)),
             tag: attempt.password.and_then(|tag| activity.tags.get(&tag.0)),
+            system: attempt.client.asn.and_then(|asn| activity.systems.get(&asn.number())),
             activity,
         }
     }
@@ -103,6 +106,13 @@ impl<'a> View<'a> {
         self.network_counts(DAY_MS) == Counts::default() && self.network_successes() == 0
     }
 
+    // Where the address belongs.
+
+    /// Failures and successes of the autonomous system of the address in a day, to the hour.
+    pub fn system_outcomes(&self) -> Counts {
+        self.system.map_or_else(Counts::default, |system| system.outcomes(self.ts()))
+    }
+
     // What the user is known by. Successes only.
 
     /// When the user last logged in, up to thirty days ago.
@@ -113,6 +123,14 @@ impl<'a> View<'a> {
     /// Whether the user logged in with the protocol of the attempt in the last thirty days.
     pub fn protocol_known(&self) -> bool {
         self.account.is_some_and(|account| account.knows_protocol(self.ts(), self.attempt.protocol))
+    }
+
+    /// Whether the user logged in lately (thirty days, to the day) and had told `what` by then, but never what the attempt
+    /// has of it. `false` where nobody tells `what`, now or then.
+    pub fn is_new(&self, what: Trait) -> bool {
+        let told = what.of(&self.attempt.client);
+        let known = told.zip(self.account).and_then(|(hash, account)| account.knows(self.ts(), what, hash));
+        known == Some(false)
     }
 
     /// Whether the user logged in from the network in the last thirty days.

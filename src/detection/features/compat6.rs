@@ -103,6 +103,8 @@ mod tests {
             user: Pseudonym([name; 16]),
             password: tag.map(PasswordTag),
             protocol: Protocol::Imap,
+            client: crate::detection::client::ClientDetails::default(),
+            categories: Vec::new(),
             user_found: None,
             suspicious_network: None,
             no_auth: false,

@@ -1,5 +1,5 @@
-//! The features of `ext-mlp16`: the address, its network, what the user is known by, what is tried on the user, the
-//! passwords, the site.
+//! The features of `ext-mlp16`: the address, its network and provider, what the user is known by, what is tried on the
+//! user, the passwords, the site, the program that speaks.
 //!
 //! Counts and times enter as ln(1 + x), flags and shares as they are; whoever trains on them standardises them. What is
 //! not known is said by a feature of its own and never looks like a zero. The hour of the day is left out on purpose: it
@@ -9,7 +9,7 @@
 //! before: elsewhere each retry counts as a fresh guess. Otherwise a bot that repeats one password would look like a
 //! forgotten telephone. For the same reason no feature counts how often a password was used.
 
-use super::super::activity::{Activity, Counts, DAY_MS, HOUR_MS, KNOWN_PAIR_MS, View};
+use super::super::activity::{Activity, Counts, DAY_MS, HOUR_MS, KNOWN_PAIR_MS, Trait, View};
 use super::super::attempt::{Attempt, Protocol, Timestamp};
 use super::{FeatureContext, Group};
 use crate::numeric::{exp, ln_1p};
@@ -55,7 +55,18 @@ pub(super) enum Kind {
     /// 1 if the network is on a list or the caller suspects it.
     NetworkSuspicious = 85,
 
-    /// 1 if the user has not logged in for thirty days, as far as anybody remembers: the next four say nothing then.
+    /// Share of failures in what is known of the autonomous system of a day, drawn towards an eighth: (f + 1) / (n + 8).
+    AsnFailureShare = 88,
+    /// 1 if the user has logged in lately, but never from this autonomous system.
+    AsnNew = 89,
+    /// 1 if nobody says which autonomous system it is: then the two before say nothing.
+    AsnMissing = 90,
+    /// 1 if the user has logged in lately, but never from this country.
+    CountryNew = 91,
+    /// 1 if nobody says which country it is: then the one before says nothing.
+    CountryMissing = 92,
+
+    /// 1 if the user has not logged in for thirty days, as far as anybody remembers: then nothing is new for the user.
     UserWithoutHistory = 96,
     /// 1 if the user has logged in lately, but not from this network.
     UserNewNetwork = 97,
@@ -104,6 +115,14 @@ pub(super) enum Kind {
     ProtocolNew = 160,
     /// 1 if the caller does not say which protocol it is.
     ProtocolMissing = 161,
+    /// 1 if the user has logged in with user agents lately, but never with this one.
+    UserAgentNew = 162,
+    /// 1 if the caller sends no user agent: most protocols have none.
+    UserAgentMissing = 163,
+    /// 1 if the user has logged in with client ids lately, but never with this one.
+    ClientIdNew = 164,
+    /// 1 if the caller sends no client id.
+    ClientIdMissing = 165,
 }
 
 /// What becomes of the raw value.
@@ -126,8 +145,8 @@ pub(super) struct Feature {
 }
 
 /// In the order of the values.
-pub(super) const FEATURES: [Feature; 39] = {
-    use Group::{AccountUnderAttack, Familiarity, Global, Network, Password, Source};
+pub(super) const FEATURES: [Feature; 48] = {
+    use Group::{AccountUnderAttack, Familiarity, Geo, Global, Network, Password, Source};
     use Scale::{AsIs, Log};
     [
         feature("source_gap_s", Source, Kind::SourceGap, Log),
@@ -147,6 +166,11 @@ pub(super) const FEATURES: [Feature; 39] = {
         feature("network_successes_7d", Network, Kind::NetworkSuccesses7d, Log),
         feature("network_new", Network, Kind::NetworkNew, AsIs),
         feature("network_suspicious", Network, Kind::NetworkSuspicious, AsIs),
+        feature("asn_failure_share_24h", Geo, Kind::AsnFailureShare, AsIs),
+        feature("asn_new", Geo, Kind::AsnNew, AsIs),
+        feature("asn_missing", Geo, Kind::AsnMissing, AsIs),
+        feature("country_new", Geo, Kind::CountryNew, AsIs),
+        feature("country_missing", Geo, Kind::CountryMissing, AsIs),
         feature("user_without_history", Familiarity, Kind::UserWithoutHistory, AsIs),
         feature("user_new_network", Familiarity, Kind::UserNewNetwork, AsIs),
         feature("user_new_address", Familiarity, Kind::UserNewAddress, AsIs),
@@ -169,6 +193,10 @@ pub(super) const FEATURES: [Feature; 39] = {
         feature("site_failure_excess", Global, Kind::SiteFailureExcess, AsIs),
         feature("protocol_new", Group::Protocol, Kind::ProtocolNew, AsIs),
         feature("protocol_missing", Group::Protocol, Kind::ProtocolMissing, AsIs),
+        feature("user_agent_new", Group::Protocol, Kind::UserAgentNew, AsIs),
+        feature("user_agent_missing", Group::Protocol, Kind::UserAgentMissing, AsIs),
+        feature("client_id_new", Group::Protocol, Kind::ClientIdNew, AsIs),
+        feature("client_id_missing", Group::Protocol, Kind::ClientIdMissing, AsIs),
     ]
 };
 
@@ -264,6 +292,15 @@ impl<'a> Scene<'a> {
             Kind::NetworkNew => flag(view.network_new()),
             Kind::NetworkSuspicious => flag(self.suspicious),
 
+            Kind::AsnFailureShare => {
+                let Counts { failures, successes, .. } = view.system_outcomes();
+                (f64::from(failures) + 1.0) / (f64::from(failures) + f64::from(successes) + 8.0)
+            }
+            Kind::AsnNew => self.newness(Trait::Asn),
+            Kind::AsnMissing => self.missing(Trait::Asn),
+            Kind::CountryNew => self.newness(Trait::Country),
+            Kind::CountryMissing => self.missing(Trait::Country),
+
             Kind::UserWithoutHistory => flag(!self.has_history()),
             Kind::UserNewNetwork => flag(self.has_history() && !self.at_home),
             Kind::UserNewAddress => flag(self.has_history() && !view.address_known()),
@@ -293,7 +330,19 @@ impl<'a> Scene<'a> {
                 flag(named && self.has_history() && !view.protocol_known())
             }
             Kind::ProtocolMissing => flag(self.attempt.protocol == Protocol::Unknown),
+            Kind::UserAgentNew => self.newness(Trait::UserAgent),
+            Kind::UserAgentMissing => self.missing(Trait::UserAgent),
+            Kind::ClientIdNew => self.newness(Trait::ClientId),
+            Kind::ClientIdMissing => self.missing(Trait::ClientId),
         }
+    }
+
+    fn newness(&self, what: Trait) -> f64 {
+        flag(self.has_history() && self.view.is_new(what))
+    }
+
+    fn missing(&self, what: Trait) -> f64 {
+        flag(what.of(&self.attempt.client).is_none())
     }
 
     fn has_history(&self) -> bool {

@@ -86,7 +86,7 @@ fn wrong_types_are_named_without_their_value() {
             "success" | "user_found" | "suspicious_network" | "no_auth" | "blocked" | "static_rule_triggered" => {
                 json!("secret")
             }
-            "features" => json!("secret"),
+            "features" | "encoding" => json!("secret"),
             _ => json!({"secret": 1}),
         };
         let error = with(field, value).unwrap_err();
@@ -142,6 +142,23 @@ fn empty_optional_strings_count_as_missing() {
         let attempt = with(field, json!("")).unwrap().attempt;
         assert_eq!((attempt.user, attempt.password), (attempt.name, None), "{field}");
     }
+}
+
+#[test]
+fn what_is_told_of_the_client_arrives_in_its_short_form() {
+    let pseudonymizer = Pseudonymizer::new([7; 32]);
+    let client = |field: &str, value: Value| with(field, value).unwrap().attempt.client;
+
+    assert_eq!(client("protocol", json!("imap")), ClientDetails::default());
+    assert_eq!(client("country", json!("de")).country, Country::from_code("DE"));
+    assert_eq!(client("asn", json!(64_500)).asn, client::Asn::new(64_500));
+    assert_eq!(client("asn", json!("AS64500")).asn, client::Asn::new(64_500));
+    assert_eq!(client("user_agent", json!("mutt")).user_agent, Some(pseudonymizer.user_agent("mutt")));
+    assert_eq!(client("client_id", json!("app")).client_id, Some(pseudonymizer.client_id("app")));
+    for (field, unknown) in [("country", json!("XX")), ("country", json!("Europe")), ("asn", json!(0))] {
+        assert_eq!(client(field, unknown), ClientDetails::default());
+    }
+    assert_eq!(client("asn", json!("some provider")), ClientDetails::default());
 }
 
 #[test]

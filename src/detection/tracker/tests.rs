@@ -30,6 +30,8 @@ fn attempt(number: u32) -> Attempt {
         user: Pseudonym([number as u8; 16]),
         password: Some(PasswordTag(number.into())),
         protocol: Protocol::Imap,
+        client: crate::detection::client::ClientDetails::default(),
+        categories: Vec::new(),
         user_found: None,
         suspicious_network: None,
         no_auth: false,

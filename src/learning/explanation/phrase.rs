@@ -92,7 +92,14 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Ph
         "user_without_history" => {
             flag("history", "the user has not logged in for thirty days", "the user has logged in within thirty days")
         }
-        "user_new_network" | "user_new_address" | "user_since_success_s" | "protocol_new"
+        "user_new_network"
+        | "user_new_address"
+        | "user_since_success_s"
+        | "protocol_new"
+        | "asn_new"
+        | "country_new"
+        | "user_agent_new"
+        | "client_id_new"
             if all.is("user_without_history") =>
         {
             None
@@ -157,6 +164,26 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Ph
         }
         "protocol_missing" => {
             flag("protocol", "the caller does not say which protocol it is", "the caller says which protocol it is")
+        }
+        "user_agent_new" => {
+            flag("agent", "the user has not used this program lately", "the user's program is not a new one")
+        }
+        "user_agent_missing" => flag("agent", "the caller sends no user agent", "the caller sends the user agent"),
+        "client_id_new" => {
+            flag("client", "the user has not used this client lately", "the user's client is not a new one")
+        }
+        "client_id_missing" => flag("client", "the caller sends no client id", "the caller sends the client id"),
+
+        "asn_failure_share_24h" => {
+            said("asn", format!("{} of the logins from this provider failed in the last day", percent(value)))
+        }
+        "asn_new" => flag("asn", "the user is new with this provider", "the user's provider is not a new one"),
+        "asn_missing" => {
+            flag("asn", "the provider of the address is not known", "the provider of the address is known")
+        }
+        "country_new" => flag("country", "the user is new in this country", "the user's country is not a new one"),
+        "country_missing" => {
+            flag("country", "the country of the address is not known", "the country of the address is known")
         }
 
         // Of a profile that has no words of its own here.

@@ -78,11 +78,12 @@ fn subject(group: Group) -> &'static str {
     match group {
         Group::Source => "the address",
         Group::Network => "the network",
+        Group::Geo => "the provider and country",
         Group::Familiarity => "what is known of the user",
         Group::AccountUnderAttack => "the failures on the account",
         Group::Password => "the password",
         Group::Global => "the state of the site",
-        Group::Protocol => "the protocol",
+        Group::Protocol => "the client program",
         Group::Time => "the time of day",
     }
 }

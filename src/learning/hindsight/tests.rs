@@ -46,6 +46,8 @@ impl Event {
             user,
             password: Some(PasswordTag(self.tag)).filter(|tag| tag.0 > 0),
             protocol: Protocol::Imap,
+            client: crate::detection::client::ClientDetails::default(),
+            categories: Vec::new(),
             user_found: None,
             suspicious_network: None,
             no_auth: false,

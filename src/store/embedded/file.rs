@@ -38,6 +38,8 @@ pub(super) const AUDIT: TableDefinition<u64, (i64, &[u8])> = TableDefinition::ne
 pub(super) const STATE: &str = "state";
 /// Learning mode, one byte.
 pub(super) const MODE: &str = "mode";
+/// Entry of [`META`]: the list of additional features.
+pub(super) const FEATURES: &str = "features";
 /// Entry of [`META`]: the fleet's pseudonym key.
 pub(super) const PSEUDONYM_KEY: &str = "pseudonym_key";
 /// The last positions handed out, kept so that they never come again after everything was trimmed.

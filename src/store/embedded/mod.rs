@@ -26,9 +26,10 @@ use super::registry::{
     ResetReply, RollbackReply, TriggerKey,
 };
 use super::{
-    Answer, AttemptEntry, AuditEntry, Claim, FeedbackAppended, Limits, NODE_TTL, NodeReport, Position, Relabel,
-    SampleClass, Signal, Store, StoreError,
+    Answer, AttemptEntry, AuditEntry, Claim, FeaturesChange, FeaturesReply, FeedbackAppended, Limits, NODE_TTL,
+    NodeReport, Position, Relabel, SampleClass, Signal, Store, StoreError,
 };
+use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
 
 /// A handle to the store; clones share the file and the thread. The last one to go waits for what was accepted.
@@ -295,6 +296,26 @@ impl Store for EmbeddedStore {
             let newest = history.iter()?.rev().take(most);
             Ok(Ok(newest.map(|entry| Ok(entry?.1.value().to_vec())).collect::<Result<_, redb::StorageError>>()?))
         }))
+    }
+
+    fn features(&self) -> Answer<'_, Option<Vec<u8>>> {
+        boxed(self.writer().read("read the additional features", |transaction, _| {
+            let list = transaction.open_table(file::META)?.get(file::FEATURES)?.map(|list| list.value().to_vec());
+            Ok(Ok(list))
+        }))
+    }
+
+    fn change_features<'a>(&'a self, change: &'a FeaturesChange) -> Answer<'a, FeaturesReply> {
+        const OPERATION: &str = "change the additional features";
+        boxed(async move {
+            entry::check_size(OPERATION, "the list", change.after.len(), LIST_BYTES_MAX)?;
+            let (change, origin, limits) = (change.clone(), self.inner.origin.clone(), self.limits());
+            self.writer()
+                .write(OPERATION, 1, move |transaction, now_ms| {
+                    steps::change_features(OPERATION, transaction, &change, &origin, &limits, now_ms)
+                })
+                .await
+        })
     }
 
     fn learning_mode(&self) -> Answer<'_, Option<bool>> {

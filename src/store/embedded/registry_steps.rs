@@ -2,14 +2,14 @@
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
-use super::file::{HISTORY, META, MODELS, STATE};
+use super::file::{FEATURES, HISTORY, META, MODELS, STATE};
 use super::writer::Answered;
-use crate::store::entry::{Announcement, AnnouncementKind, HistoryFacts, history_document};
+use crate::store::entry::{Announcement, AnnouncementKind, HistoryFacts, deed, history_document};
 use crate::store::registry::{
     Decided, ModelId, PublishReply, PublishRequest, RefusalReply, RefusalRequest, Registry, ResetReply, RollbackReply,
     State, decide_publish, decide_refusal, decide_reset, decide_restore, decide_rollback,
 };
-use crate::store::{Limits, Signal, StoreError};
+use crate::store::{FeaturesChange, FeaturesReply, Limits, Signal, StoreError};
 
 type Stepped<T> = Result<Answered<T>, redb::Error>;
 
@@ -110,6 +110,31 @@ pub(super) fn reset(
         record(transaction, "reset", deed, &next.registry, limits, now_ms)?;
         let bell = announce(AnnouncementKind::Reset, &next.registry, origin);
         Ok((decided, Some(bell)))
+    })
+}
+
+/// Exchanges the list of additional features, and takes the model away with it where that is asked for.
+pub(super) fn change_features(
+    operation: &'static str,
+    transaction: &WriteTransaction,
+    change: &FeaturesChange,
+    origin: &str,
+    limits: &Limits,
+    now_ms: i64,
+) -> Stepped<FeaturesReply> {
+    let stored = transaction.open_table(META)?.get(FEATURES)?.map(|list| list.value().to_vec());
+    if stored != change.before {
+        return Ok(Answered { answer: Ok(FeaturesReply::Conflict), announcement: None });
+    }
+    with_state(operation, transaction, |state| {
+        let next = change.reset.as_ref().and_then(|(_, lineage_if_new)| decide_reset(state, *lineage_if_new).next);
+        let registry = next.as_ref().map_or(&state.registry, |next| &next.registry);
+        if let Some((by, _)) = &change.reset {
+            record(transaction, "reset", &deed(by), registry, limits, now_ms)?;
+        }
+        transaction.open_table(META)?.insert(FEATURES, change.after.as_slice())?;
+        let bell = announce(AnnouncementKind::Features, registry, origin);
+        Ok((Decided { reply: FeaturesReply::Changed, next, dropped: Vec::new() }, Some(bell)))
     })
 }
 

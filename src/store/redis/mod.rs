@@ -30,9 +30,10 @@ use super::registry::{
     Registry, ResetReply, RollbackReply, TriggerKey,
 };
 use super::{
-    Answer, AttemptEntry, AuditEntry, Claim, FeedbackAppended, Limits, MODEL_MAX, NODE_TTL, NodeReport, Position,
-    Relabel, SampleClass, Signal, Store, StoreError,
+    Answer, AttemptEntry, AuditEntry, Claim, FeaturesChange, FeaturesReply, FeedbackAppended, Limits, MODEL_MAX,
+    NODE_TTL, NodeReport, Position, Relabel, SampleClass, Signal, Store, StoreError,
 };
+use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
 
 /// The store on one Redis server.
@@ -233,6 +234,20 @@ impl Store for RedisStore {
 
     fn history(&self, max: usize) -> Answer<'_, Vec<Vec<u8>>> {
         boxed(self.read_history(max))
+    }
+
+    fn features(&self) -> Answer<'_, Option<Vec<u8>>> {
+        const OPERATION: &str = "read the additional features";
+        boxed(async move {
+            // The script reads any bounded blob.
+            let mut invocation = with_keys(&self.scripts.model, [self.keys.features()]);
+            invocation.arg(LIST_BYTES_MAX);
+            self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await
+        })
+    }
+
+    fn change_features<'a>(&'a self, change: &'a FeaturesChange) -> Answer<'a, FeaturesReply> {
+        boxed(self.exchange_features(change))
     }
 
     fn learning_mode(&self) -> Answer<'_, Option<bool>> {

@@ -7,13 +7,14 @@ use redis::{FromRedisValue, Value};
 use super::connection::{BLOB_TIMEOUT, RESPONSE_TIMEOUT};
 use super::meta::{Fields, kept_of, registry_of, trigger_arguments};
 use super::{RedisStore, corrupt, millis, unexpected, with_keys};
+use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
-use crate::store::StoreError;
 use crate::store::entry::{self, HistoryFacts};
 use crate::store::registry::{
     COMMANDS_MAX, HighWater, KEPT_MAX, Lease, LeaseReply, ModelId, NUMBER_MAX, PublishReply, PublishRequest,
     RefusalReply, RefusalRequest, ResetReply, RollbackReply, TriggerKey,
 };
+use crate::store::{FeaturesChange, FeaturesReply, StoreError};
 
 /// Attempts of a rollback whose list of kept models changed between reading and writing.
 const RETRIES: usize = 5;
@@ -121,6 +122,26 @@ impl RedisStore {
         invocation.arg(self.keys.announcements()).arg(self.limits().history_max);
         let (lineage, generation): (String, u64) = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
         Ok(ResetReply { lineage: hex_of(OPERATION, &lineage)?, generation })
+    }
+
+    pub(super) async fn exchange_features(&self, change: &FeaturesChange) -> Result<FeaturesReply, StoreError> {
+        const OPERATION: &str = "change the additional features";
+        entry::check_size(OPERATION, "the list", change.after.len(), LIST_BYTES_MAX)?;
+        let keys = [self.keys.features(), self.keys.meta(), self.keys.history()];
+        let mut invocation = with_keys(&self.scripts.features, keys);
+        invocation.arg(change.before.as_deref().unwrap_or_default()).arg(&change.after[..]);
+        invocation.arg(&self.origin).arg(self.keys.announcements());
+        match &change.reset {
+            Some((by, lineage)) => invocation.arg(entry::deed(by)).arg(hex::encode(lineage)),
+            None => invocation.arg("").arg(""),
+        };
+        invocation.arg(self.limits().history_max);
+        let answer: String = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+        match answer.as_str() {
+            "changed" => Ok(FeaturesReply::Changed),
+            "conflict" => Ok(FeaturesReply::Conflict),
+            _ => Err(unexpected(OPERATION)),
+        }
     }
 
     pub(super) async fn roll_back(&self, generation: Option<u64>, by: &str) -> Result<RollbackReply, StoreError> {

@@ -25,6 +25,7 @@ scripts! {
     audit,
     claim,
     count_feedback,
+    features,
     finish,
     lease,
     mode,

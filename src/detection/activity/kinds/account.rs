@@ -4,6 +4,7 @@ use super::{RECENT_KEPT, Span, short};
 use crate::detection::activity::KNOWN_PAIR_MS;
 use crate::detection::activity::checkpoint::{Stored, stored};
 use crate::detection::activity::distinct::Distinct;
+use crate::detection::activity::known::{Known, Trait};
 use crate::detection::activity::table::{Entry, Worth, make_room, vec_bytes};
 use crate::detection::attempt::{Attempt, Protocol, Timestamp};
 use crate::detection::codec::{Fault, Reader, put_count};
@@ -15,9 +16,10 @@ pub struct Account {
     span: Span,
     recent: Distinct<RECENT_KEPT>,
     protocols: Protocols,
+    known: Known,
 }
 
-stored!(Account { span: Span, recent: Distinct<RECENT_KEPT>, protocols: Protocols });
+stored!(Account { span: Span, recent: Distinct<RECENT_KEPT>, protocols: Protocols, known: Known });
 
 /// When each protocol was used, ascending by the protocol's number; there are but seven that have a name or are "other".
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -30,6 +32,7 @@ impl Account {
         if attempt.protocol != Protocol::Unknown {
             self.protocols.entry(attempt.protocol).add(attempt.ts);
         }
+        self.known.add(attempt.ts, &attempt.client);
     }
 
     /// When the user last logged in, as far as that is not longer ago than anything is remembered.
@@ -41,6 +44,11 @@ impl Account {
 
     pub fn knows_protocol(&self, ts: Timestamp, protocol: Protocol) -> bool {
         self.protocols.0.iter().any(|(byte, span)| *byte == protocol as u8 && span.known(ts, KNOWN_PAIR_MS))
+    }
+
+    /// Whether the user logged in with this; `None` when nothing of its sort was ever told.
+    pub fn knows(&self, ts: Timestamp, what: Trait, hash: u64) -> Option<bool> {
+        self.known.knows(ts, KNOWN_PAIR_MS, what, hash)
     }
 }
 
@@ -87,7 +95,7 @@ impl Stored for Protocols {
 
 impl Entry for Account {
     fn heap_bytes(&self) -> usize {
-        self.recent.heap_bytes() + vec_bytes::<(u8, Span)>(self.protocols.0.len())
+        self.recent.heap_bytes() + vec_bytes::<(u8, Span)>(self.protocols.0.len()) + self.known.heap_bytes()
     }
 
     fn worth(&self) -> Worth {
@@ -101,6 +109,7 @@ impl Entry for Account {
     fn trim(&mut self, now: Timestamp) -> bool {
         let oldest = now.plus_millis(-KNOWN_PAIR_MS);
         self.protocols.0.retain(|(_, span)| span.last >= oldest);
+        self.known.trim(oldest);
         self.span.last >= oldest
     }
 }

@@ -4,13 +4,15 @@
 //! [`Activity`](super::Activity) and a line in its checkpoint. Everything in it must commute: counters, capped sets of
 //! what was seen last, and spans.
 //!
-//! What attempts and failures make (sources, networks, users, tags) is kept for a day. What only a success makes
+//! What attempts and failures make (sources, networks, users, tags, systems) is kept for a day. What only a success makes
 //! (accounts, and the successes of the others) is kept longer and goes last: nobody becomes familiar by failing.
 
 mod account;
+mod category;
 mod network;
 mod pair;
 mod source;
+mod system;
 mod tag;
 mod traffic;
 mod user;
@@ -21,9 +23,11 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 pub use account::Account;
+pub use category::Category;
 pub use network::Network;
 pub use pair::Pair;
 pub use source::Source;
+pub use system::System;
 pub use tag::Tag;
 pub use traffic::Traffic;
 pub use user::User;

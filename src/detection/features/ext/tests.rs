@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::detection::attempt::{Outcome, PasswordTag, Pseudonym, RequestKey};
+use crate::detection::client::{Asn, ClientDetails, ClientTag, Country};
 use crate::detection::features::FeatureSchema;
 
 const DAY: i64 = 86_400;
@@ -21,6 +22,8 @@ fn at(seconds: i64) -> Attempt {
         user: Pseudonym([1; 16]),
         password: Some(PasswordTag(1)),
         protocol: Protocol::Imap,
+        client: ClientDetails::default(),
+        categories: Vec::new(),
         user_found: Some(true),
         suspicious_network: None,
         no_auth: false,
@@ -72,6 +75,30 @@ fn log(seconds: i64) -> f32 {
     ln_1p(seconds as f64) as f32
 }
 
+const NEW: [&str; 5] = ["protocol_new", "asn_new", "country_new", "user_agent_new", "client_id_new"];
+
+/// A login in a browser, of which everything is known.
+fn web(seconds: i64) -> Attempt {
+    let client = ClientDetails {
+        country: Country::from_code("DE"),
+        asn: Asn::new(64_500),
+        user_agent: Some(ClientTag::new(1)),
+        client_id: Some(ClientTag::new(2)),
+    };
+    Attempt { protocol: Protocol::Http, client, ..at(seconds) }
+}
+
+/// The same with everything that is told of the client changed.
+fn elsewhere_on_the_web(seconds: i64) -> Attempt {
+    let client = ClientDetails {
+        country: Country::from_code("FR"),
+        asn: Asn::new(64_501),
+        user_agent: Some(ClientTag::new(3)),
+        client_id: Some(ClientTag::new(4)),
+    };
+    Attempt { client, ..web(seconds) }
+}
+
 #[test]
 fn names_and_kinds_are_unique_and_every_group_has_its_features() {
     let schema = FeatureSchema::ext();
@@ -83,10 +110,10 @@ fn names_and_kinds_are_unique_and_every_group_has_its_features() {
     kinds.dedup();
     let of = |group| schema.groups().iter().filter(|&&each| each == group).count();
 
-    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (39, 39, 39, 39));
+    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (48, 48, 48, 48));
     assert_eq!((of(Group::Source), of(Group::Network), of(Group::Familiarity)), (11, 6, 7));
     assert_eq!((of(Group::AccountUnderAttack), of(Group::Password)), (6, 5));
-    assert_eq!((of(Group::Global), of(Group::Protocol), of(Group::Time)), (2, 2, 0));
+    assert_eq!((of(Group::Global), of(Group::Protocol), of(Group::Geo), of(Group::Time)), (2, 6, 5, 0));
     assert!(kinds[0] >= 64, "below are the kinds of compat-6");
 }
 
@@ -104,10 +131,18 @@ fn what_is_not_known_says_so() {
         assert_eq!((name, value(&nothing, &at(0), name)), (name, 0.0));
         assert_eq!((name, value(&nothing, &bare, name)), (name, 1.0));
     }
-    for name in ["user_new_network", "user_new_address", "protocol_new", "user_not_found", "user_address_succeeded_7d"]
-    {
+    for name in ["user_new_network", "user_new_address", "user_not_found", "user_address_succeeded_7d"] {
         assert_eq!((name, value(&nothing, &bare, name)), (name, 0.0));
     }
+    for name in NEW {
+        assert_eq!((name, value(&nothing, &bare, name)), (name, 0.0));
+        assert_eq!((name, value(&nothing, &web(0), name)), (name, 0.0));
+    }
+    for name in ["asn_missing", "country_missing", "user_agent_missing", "client_id_missing"] {
+        assert_eq!((name, value(&nothing, &bare, name)), (name, 1.0));
+        assert_eq!((name, value(&nothing, &web(0), name)), (name, 0.0));
+    }
+    assert_eq!(value(&nothing, &web(0), "asn_failure_share_24h"), 0.125);
     assert_eq!(value(&nothing, &at(0), "source_gap_s"), log(DAY));
     assert_eq!(value(&nothing, &at(0), "user_since_success_s"), log(30 * DAY));
     assert_eq!(value(&nothing, &at(0), "source_failure_share_24h"), (0.5f64 / 1.5) as f32);
@@ -207,14 +242,67 @@ fn familiarity_is_learnt_from_successes_only() {
 }
 
 #[test]
-fn a_login_a_moment_later_does_not_make_a_known_place_unknown() {
+fn providers_countries_and_programs_are_learnt_from_successes_only() {
+    let mut activity = Activity::default();
+    succeeds(&mut activity, &web(0));
+    for seconds in 1..200 {
+        fails(&mut activity, &elsewhere_on_the_web(seconds));
+        told(&mut activity, &elsewhere_on_the_web(seconds), Outcome::Blocked);
+        told(&mut activity, &elsewhere_on_the_web(seconds), Outcome::Unknown);
+    }
+
+    for name in &NEW[1..] {
+        assert_eq!((name, value(&activity, &web(300), name)), (name, 0.0));
+        assert_eq!((name, value(&activity, &elsewhere_on_the_web(300), name)), (name, 1.0));
+        assert_eq!((name, value(&activity, &at(300), name)), (name, 0.0), "missing, not new");
+        assert_eq!((name, value(&activity, &elsewhere_on_the_web(31 * DAY), name)), (name, 0.0), "without history");
+    }
+    succeeds(&mut activity, &elsewhere_on_the_web(400));
+    for name in NEW {
+        assert_eq!((name, value(&activity, &elsewhere_on_the_web(500), name)), (name, 0.0));
+        assert_eq!((name, value(&activity, &web(500), name)), (name, 0.0));
+    }
+}
+
+/// Otherwise everybody would be new on the day on which the caller begins to send it.
+#[test]
+fn what_was_never_told_of_a_user_is_not_new() {
     let mut activity = Activity::default();
     succeeds(&mut activity, &at(0));
-    succeeds(&mut activity, &at(1000));
 
-    let between = at(999);
+    for name in &NEW[1..] {
+        assert_eq!((name, value(&activity, &web(60), name)), (name, 0.0));
+    }
+    assert_eq!(value(&activity, &web(60), "protocol_new"), 1.0);
+}
 
-    for name in ["user_without_history", "user_new_network", "user_new_address", "protocol_new"] {
+#[test]
+fn a_provider_is_judged_by_all_that_comes_from_it_in_a_day() {
+    let mut activity = Activity::default();
+    for number in 0..20u8 {
+        fails(&mut activity, &by(number, Attempt { client_ip: [198, 51, number, 7].into(), ..web(number.into()) }));
+    }
+    succeeds(&mut activity, &by(200, web(30)));
+
+    let share = |attempt: &Attempt| value(&activity, attempt, "asn_failure_share_24h");
+
+    assert_eq!(share(&web(60)), 21.0 / 29.0);
+    assert_eq!(share(&elsewhere_on_the_web(60)), 0.125);
+    assert_eq!(share(&at(60)), 0.125, "told by asn_missing");
+    assert_eq!(share(&web(DAY)), 0.125, "a day later");
+    activity.prune(at(3 * DAY).ts);
+    assert_eq!(activity.stats().systems.entries, 0);
+}
+
+#[test]
+fn a_login_a_moment_later_does_not_make_a_known_place_unknown() {
+    let mut activity = Activity::default();
+    succeeds(&mut activity, &web(0));
+    succeeds(&mut activity, &web(1000));
+
+    let between = web(999);
+
+    for name in ["user_without_history", "user_new_network", "user_new_address"].iter().chain(&NEW) {
         assert_eq!((name, value(&activity, &between, name)), (name, 0.0));
     }
     assert_eq!(value(&activity, &at(-1), "user_without_history"), 1.0);

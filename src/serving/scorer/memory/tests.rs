@@ -28,7 +28,8 @@ fn scorer(boot: u8) -> Scorer {
     let metrics = Arc::new(Metrics::new("0"));
     Scorer::new(ScorerParts {
         config: Arc::new(ArcSwap::from_pointee(Config::default())),
-        schema: FeatureSchema::compat6(),
+        schema: Arc::new(crate::serving::schema::SchemaSlot::new(FeatureSchema::compat6())),
+        geo: crate::serving::geo::GeoDatabases::default(),
         slot: Arc::new(ModelSlot::new()),
         mode: Arc::new(LearningMode::default()),
         pseudonymizer: Pseudonymizer::new([7; 32]),

@@ -1,0 +1,163 @@
+//! Keeps this node on the fleet's list of additional features, and asks the fleet to take in names that requests brought.
+//!
+//! The list in the store is right; each change of it is one exchange that fails if somebody else was quicker, and is then
+//! decided again. Following happens with each pass of the subscriber. Nothing here waits in the way of a request.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::Config;
+use crate::detection::additional::{FeatureList, LIST_BYTES_MAX, Proposal};
+use crate::random;
+use crate::serving::schema::SchemaSlot;
+use crate::state::state_dir::StateDir;
+use crate::store::{FeaturesChange, FeaturesReply, Store, StoreError};
+use crate::supervisor::{TaskError, TaskStatus};
+use crate::telemetry::metrics::Metrics;
+
+/// File of the state directory with the list as it was last heard: for a start without the store.
+const FILE: &str = "features.json";
+/// How often a change is decided again because another node was quicker.
+const TRIES: usize = 8;
+
+/// See the module documentation.
+#[derive(Clone)]
+pub struct Features {
+    pub(crate) config: Arc<ArcSwap<Config>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) schema: Arc<SchemaSlot>,
+    pub(crate) state_dir: Arc<StateDir>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The list that this node last heard of; an empty one if there is none or it cannot be read.
+pub(crate) fn last_heard(state_dir: &StateDir) -> FeatureList {
+    let Some(bytes) = state_dir.read(FILE, LIST_BYTES_MAX as u64) else { return FeatureList::default() };
+    FeatureList::decode(&bytes).unwrap_or_else(|_| {
+        state_dir.set_aside(FILE);
+        FeatureList::default()
+    })
+}
+
+impl Features {
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// None; what cannot be asked now is asked again when a request brings the name again.
+    pub async fn run(self, status: TaskStatus, stop: CancellationToken) -> Result<(), TaskError> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.schema.proposed() => {}
+            }
+            match self.propose_once().await {
+                Ok(0) => status.finished("up_to_date", ""),
+                Ok(taken) => status.finished("taken_in", format!("{taken} new")),
+                Err(error) => status.waiting(error.to_string()),
+            }
+        }
+    }
+
+    /// Asks the fleet to take in the names that wait. Returns how many it took.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub(crate) async fn propose_once(&self) -> Result<usize, StoreError> {
+        let proposals: Vec<Proposal> = self.schema.take_proposals();
+        let live_max = self.config.load().ml.additional_features_max;
+        let before = self.schema.load().additional().slots().len();
+        let changed =
+            self.change(None, |list| Ok::<_, String>(list.with(&proposals, live_max, clock::now().millis()))).await?;
+        // A list without a refusal is never an error: `with` takes what fits.
+        let list = changed.unwrap_or_default();
+        let taken = list.slots().len().saturating_sub(before);
+        if taken > 0 && !list.has_room(live_max) {
+            warn!(
+                "the list of additional features is full; further ones are not looked at. See ml.additional_features_max, \
+                 or remove some with `features remove`"
+            );
+        }
+        Ok(taken)
+    }
+
+    /// Removes features, and with them the model: it has learnt from them. The inner error is the first name that the list
+    /// does not have.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub(crate) async fn remove(&self, names: &[String], by: &str) -> Result<Result<(), String>, StoreError> {
+        Ok(self.change(Some(by), |list| list.without(names)).await?.map(|_| ()))
+    }
+
+    /// Reads the list and follows it; puts it back where the store has lost it.
+    ///
+    /// # Errors
+    /// When the store cannot be used, or what lies there is no list.
+    pub(crate) async fn follow(&self) -> Result<(), StoreError> {
+        match self.read().await? {
+            (_, Some(list)) => self.take_over(&list),
+            (_, None) => {
+                let own = self.schema.load().additional().clone();
+                if !own.slots().is_empty() {
+                    let change = FeaturesChange { before: None, after: own.encode(), reset: None };
+                    self.store.change_features(&change).await?;
+                    warn!("the store had lost the list of additional features; it was put back");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<(Option<Vec<u8>>, Option<FeatureList>), StoreError> {
+        let stored = self.store.features().await?;
+        let list = stored.as_deref().map(FeatureList::decode).transpose().map_err(|error| StoreError::Corrupt {
+            operation: "read the additional features",
+            what: error.to_string(),
+        })?;
+        Ok((stored, list))
+    }
+
+    fn take_over(&self, list: &FeatureList) {
+        if self.schema.follow(list) {
+            self.state_dir.save(FILE, &list.encode());
+            let live = list.live().count();
+            self.metrics.additional_features(live);
+            info!(features = live, "the fleet has {live} additional features");
+        }
+    }
+
+    /// Exchanges the list for what `decide` makes of it, and follows the result. `reset_by`: the model goes with it.
+    async fn change<E>(
+        &self,
+        reset_by: Option<&str>,
+        decide: impl Fn(&FeatureList) -> Result<FeatureList, E>,
+    ) -> Result<Result<FeatureList, E>, StoreError> {
+        const OPERATION: &str = "change the additional features";
+        for _ in 0..TRIES {
+            let (before, list) = self.read().await?;
+            let list = list.unwrap_or_default();
+            let next = match decide(&list) {
+                Ok(next) => next,
+                Err(error) => return Ok(Err(error)),
+            };
+            if next == list {
+                self.take_over(&list);
+                return Ok(Ok(list));
+            }
+            let reset = reset_by.map(|by| (by.to_owned(), random::bytes()));
+            let change = FeaturesChange { before, after: next.encode(), reset };
+            if self.store.change_features(&change).await? == FeaturesReply::Changed {
+                self.metrics.status().registry_written();
+                self.metrics.status().announcement_sent();
+                self.take_over(&next);
+                return Ok(Ok(next));
+            }
+        }
+        // Somebody changes it as fast as we read.
+        Err(StoreError::Unavailable { operation: OPERATION, source: None })
+    }
+}

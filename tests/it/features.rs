@@ -1,0 +1,210 @@
+//! Additional features in a fleet: one request brings a name, all nodes follow, and a removal takes the model with it.
+
+use std::sync::Arc;
+
+use nauthilus_neural::clock;
+use nauthilus_neural::config::Config;
+use nauthilus_neural::control::{Caller, Command};
+use nauthilus_neural::detection::record::AttemptRecord;
+use nauthilus_neural::node::Node;
+use nauthilus_neural::store::embedded::EmbeddedStore;
+use nauthilus_neural::store::{Limits, Store};
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Daemon, SOON, Setup};
+use crate::support::eventually::eventually;
+use crate::support::redis::RedisServer;
+use crate::support::traffic;
+
+fn names(features: &Value) -> Vec<String> {
+    let additional = features["additional"].as_array().expect("a list");
+    additional.iter().map(|feature| feature["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// An attempt with two additional features.
+fn told(number: usize) -> Value {
+    let mut attempt = traffic::attempt(number, "198.51.100.7", "alice");
+    attempt["features"] = json!({ "risk": 3, "device": "phone", "client_ip": "198.51.100.7" });
+    attempt["encoding"] = json!({ "device": "embedding" });
+    attempt
+}
+
+async fn followed(fleet: &[Daemon], wanted: &[&str]) {
+    eventually("all nodes follow the list", SOON, || async {
+        let mut fingerprints = std::collections::BTreeSet::new();
+        for daemon in fleet {
+            let features = daemon.http.get("/v1/features").await.body;
+            if names(&features) != wanted {
+                return Err(features.to_string());
+            }
+            fingerprints.insert(features["fingerprint"].to_string());
+        }
+        if fingerprints.len() == 1 { Ok(()) } else { Err(format!("{fingerprints:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_becomes_a_feature_on_all_nodes_and_its_removal_resets_all_of_them() {
+    let server = RedisServer::start();
+    let mut fleet = Daemon::fleet(&server, ["a", "b"]).await;
+    assert_eq!(fleet[0].ingest(traffic::history()).await.status, 200);
+    let standard = fleet[0].http.get("/v1/features").await.body;
+    assert_eq!((standard["standard"].as_array().map(Vec::len), names(&standard).len()), (Some(6), 0));
+    let trained = fleet[0].http.post("/v1/train", &json!({})).await;
+    assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");
+
+    // The old model scores on when the list grows.
+    traffic::login(&fleet[0].http, &told(1), true).await;
+    followed(&fleet, &["device", "risk"]).await;
+    let features = fleet[1].http.get("/v1/features").await.body;
+    let device = &features["additional"][0];
+    assert_eq!((&device["kind"], &device["encoding"]), (&json!("string"), &json!("embedding")));
+    assert!(device["first_seen"].as_str().is_some_and(|text| text.ends_with('Z')), "{device}");
+    assert_eq!(features["additional"][1]["encoding"], Value::Null);
+    assert_ne!(features["fingerprint"], standard["fingerprint"]);
+    let scored = traffic::login(&fleet[0].http, &told(2), true).await;
+    assert!(scored["probability"].is_f64(), "{scored}");
+
+    // A new one takes older samples, and the node that has just followed serves it.
+    let trained = fleet[1].http.post("/v1/train", &json!({})).await;
+    assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");
+    eventually("the other node serves it too", SOON, || async {
+        let models = [fleet[0].sha256().await, fleet[1].sha256().await];
+        if models[0] == models[1] { Ok(()) } else { Err(format!("{models:?}")) }
+    })
+    .await;
+    let scored = traffic::login(&fleet[0].http, &told(3), true).await;
+    assert!(scored["probability"].is_f64(), "{scored}");
+
+    // It survives a start without the list being asked for first.
+    fleet[1].stop().await;
+    fleet[1].start_again().await;
+    followed(&fleet, &["device", "risk"]).await;
+    let scored = traffic::login(&fleet[1].http, &told(4), true).await;
+    assert!(scored["probability"].is_f64(), "{scored}");
+
+    for (wrong, status) in [
+        (json!({ "names": ["SuspiciousNetwork"] }), 400),
+        (json!({ "names": ["source_gap_s"] }), 400),
+        (json!({ "names": [] }), 400),
+        (json!({ "names": ["risk", "never"] }), 404),
+        (json!({ "name": "risk" }), 400),
+    ] {
+        let answer = fleet[0].http.send("DELETE", "/v1/features", wrong.to_string().into_bytes()).await;
+        assert_eq!(answer.status, status, "{wrong}: {answer:?}");
+    }
+    assert!(fleet[1].sha256().await.is_some(), "nothing was reset so far");
+
+    let removal = json!({ "names": ["device"] }).to_string().into_bytes();
+    let removed = fleet[0].http.send("DELETE", "/v1/features", removal).await;
+    assert_eq!((removed.status, removed.body), (200, json!({ "removed": ["device"], "model": null })));
+    followed(&fleet, &["risk"]).await;
+    eventually("no node has a model", SOON, || async {
+        let models = [fleet[0].sha256().await, fleet[1].sha256().await];
+        if models == [None, None] { Ok(()) } else { Err(format!("{models:?}")) }
+    })
+    .await;
+    let trained = fleet[0].http.post("/v1/train", &json!({})).await;
+    assert_eq!(trained.body["outcome"], "promoted", "the removed feature keeps its place: {trained:?}");
+}
+
+#[tokio::test]
+async fn a_command_on_the_channel_removes_features_too() {
+    let server = RedisServer::start();
+    let daemon = Daemon::start(Setup::on(&server, "a")).await;
+    traffic::login(&daemon.http, &told(1), true).await;
+    let fleet = [daemon];
+    followed(&fleet, &["device", "risk"]).await;
+
+    let command = r#"{"command":"remove_features","names":["risk","device"],"id":"t-1"}"#;
+    server.query(&["PUBLISH", "nt:{neural}:commands", command]).await;
+
+    followed(&fleet, &[]).await;
+    // What is sent again is a new feature at a new place.
+    traffic::login(&fleet[0].http, &told(2), true).await;
+    followed(&fleet, &["device", "risk"]).await;
+}
+
+#[tokio::test]
+async fn a_list_that_the_store_lost_is_put_back_and_a_damaged_one_stops_no_model() {
+    let server = RedisServer::start();
+    let fleet = [Daemon::start(Setup::on(&server, "a")).await];
+    assert_eq!(fleet[0].ingest(traffic::history()).await.status, 200);
+    traffic::login(&fleet[0].http, &told(1), true).await;
+    followed(&fleet, &["device", "risk"]).await;
+    let ring = || server.query(&["PUBLISH", "nt:{neural}:announcements", "{}"]);
+
+    server.query(&["DEL", "nt:{neural}:features"]).await;
+    ring().await;
+    // Only the list in the store can be removed from.
+    eventually("the list is back", SOON, || async {
+        let removal = json!({ "names": ["device"] }).to_string().into_bytes();
+        let removed = fleet[0].http.send("DELETE", "/v1/features", removal).await;
+        if removed.status == 200 { Ok(()) } else { Err(format!("{removed:?}")) }
+    })
+    .await;
+
+    server.query(&["SET", "nt:{neural}:features", "damaged"]).await;
+    let trained = fleet[0].http.post("/v1/train", &json!({})).await;
+    assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");
+    let scored = traffic::login(&fleet[0].http, &told(2), true).await;
+    assert!(scored["probability"].is_f64(), "{scored}");
+    assert_eq!(names(&fleet[0].http.get("/v1/features").await.body), ["risk"], "what it knows goes on counting");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_on_one_embedded_store_agree_as_well() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = EmbeddedStore::open(directory.path().join("store.redb"), Limits::default(), "pair").expect("new");
+    let mut nodes = Vec::new();
+    for name in ["a", "b"] {
+        let mut config = Config::default();
+        config.node.state_dir = directory.path().join(name);
+        config.training.schedule.clear();
+        config.ml.additional_features_max = 2;
+        let store: Arc<dyn Store> = Arc::new(store.clone());
+        nodes.push(Node::start(config, store).await.expect("a new node"));
+    }
+    let caller = Caller { who: "test".into(), origin: "test" };
+    let listed = |node: &Node| {
+        let control = Arc::clone(&node.app.control);
+        let caller = caller.clone();
+        async move { names(&control.execute(Command::Features, &caller).await.expect("always")) }
+    };
+    let both = |wanted: Vec<String>| {
+        let (listed, nodes) = (&listed, &nodes);
+        async move {
+            eventually("both follow", SOON, || async {
+                let lists = [listed(&nodes[0]).await, listed(&nodes[1]).await];
+                if lists.iter().all(|list| *list == wanted) { Ok(()) } else { Err(format!("{lists:?}")) }
+            })
+            .await;
+        }
+    };
+
+    // Each node brings names of its own at the same time; there is room for two.
+    for (number, node) in nodes.iter().enumerate() {
+        for name in 0..4 {
+            let mut attempt = traffic::attempt(10 * number + name, "198.51.100.7", "alice");
+            attempt["features"] = json!({ format!("n{number}-{name}"): name });
+            let record = AttemptRecord::parse(attempt.to_string().as_bytes()).expect("sound");
+            node.app.scorer.score(record, clock::now(), clock::monotonic_ms()).expect("scored");
+        }
+    }
+    eventually("the list is full", SOON, || async {
+        let list = listed(&nodes[0]).await;
+        if list.len() == 2 { Ok(()) } else { Err(format!("{list:?}")) }
+    })
+    .await;
+    let full = listed(&nodes[0]).await;
+    both(full.clone()).await;
+
+    let remove = Command::RemoveFeatures { names: vec![full[0].clone()] };
+    nodes[1].app.control.execute(remove, &caller).await.expect("known");
+
+    both(full[1..].to_vec()).await;
+    for node in nodes {
+        assert_eq!(node.shutdown(SOON).await, Vec::<&str>::new());
+    }
+}
