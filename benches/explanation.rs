@@ -54,7 +54,7 @@ fn whole(criterion: &mut Criterion, activation: Activation, rng: &mut Rng) {
     };
     let thresholds = Thresholds { block: Some(0.9), watch: Some(0.5) };
     let mut artifact =
-        ModelArtifact::new(schema.profile(), &schema, network, thresholds, Evaluation::default(), summary);
+        ModelArtifact::new(schema.profile(), &schema, network.into(), thresholds, Evaluation::default(), summary);
     artifact.standardizer = Some(Standardizer::identity(schema.len()));
     artifact.background = (0..ROWS).map(|_| values(schema.len(), rng)).collect();
     let snapshot = Snapshot { fingerprint: schema.fingerprint(), values: values(schema.len(), rng) };

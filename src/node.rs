@@ -18,7 +18,7 @@ use crate::api::auth::{Auth, Token};
 use crate::api::command_listener::CommandListener;
 use crate::clock;
 use crate::config::secrets::Secrets;
-use crate::config::{Config, Problem, Role, host_name};
+use crate::config::{Config, Problem, Profile, Role, host_name};
 use crate::control::{ControlHandle, StatusView};
 use crate::detection::features::FeatureSchema;
 use crate::detection::pseudonym::Pseudonymizer;
@@ -126,7 +126,7 @@ impl Node {
         let config = Arc::new(ArcSwap::from_pointee(config));
         let list = features::last_heard(&state_dir);
         metrics.additional_features(list.live().count());
-        let schema = Arc::new(SchemaSlot::new(FeatureSchema::compat6().with_additional(&list)));
+        let schema = Arc::new(SchemaSlot::new(profile_schema(&config.load()).with_additional(&list)));
         let slot = Arc::new(ModelSlot::new());
         load_last_good_model(&state_dir, &slot, &schema.load(), &metrics);
         let mode = Arc::new(LearningMode::default());
@@ -404,6 +404,14 @@ fn access(config: &Config, configured: Secrets, state_dir: &StateDir) -> Result<
 
 fn list(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The features that `ml.profile` names, without additional ones.
+pub fn profile_schema(config: &Config) -> FeatureSchema {
+    match config.ml.profile {
+        Profile::ExtMlp16 => FeatureSchema::ext(),
+        Profile::Compat6 => FeatureSchema::compat6(),
+    }
 }
 
 fn load_last_good_model(state_dir: &StateDir, slot: &ModelSlot, schema: &FeatureSchema, metrics: &Metrics) {

@@ -17,7 +17,7 @@ use fleet::Fleet;
 use play::{Story, Tally};
 
 /// Longest wait for something that takes well under a second.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Feedback items of the demo: as many as start a training by default.
 const FEEDBACK_ITEMS: usize = 10;
 
@@ -94,10 +94,7 @@ async fn chapters(args: &DemoArgs, story: &Story, fleet: &Fleet) -> Result<Value
     story.chapter("Three more hours: each attempt is scored before its password is checked.");
     let scored = play::score(fleet, &made_up.present, story).await?;
     story.table(&scored);
-    story.say(
-        "A model on these six features sees loud attacks. A botnet that tries one account from many addresses is\n\
-         beyond them.",
-    );
+    story.say("Five days are little to learn from: what is new to the model is watched before it is blocked.");
 
     story.chapter(&format!("Operators look at {FEEDBACK_ITEMS} verdicts and say what these attempts really were."));
     let given = play::give_feedback(fleet, &scored, FEEDBACK_ITEMS).await?;

@@ -18,24 +18,23 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::offline::Player;
 use super::{Common, input, render};
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::daemon::chain;
 use crate::detection::event::{AttemptEvent, BootId, Snapshot};
 use crate::detection::features::FeatureSchema;
 use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::dataset::{self, Prepared};
+use crate::learning::gate::GateOptions;
 use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
 use crate::learning::logistic::Logistic;
-use crate::learning::mlp::Activation;
-use crate::learning::run::{self, RunOptions};
+use crate::learning::run::{self, RunOptions, Voters};
 use crate::learning::sample::Sample;
-use crate::learning::training::TrainingOptions;
 use crate::tasks::trainer::training_options;
 use measure::{Measured, TestRow};
 use weak_labels::WeakLabels;
 
-/// Wider networks measured no better on these features.
-const EXT_HIDDEN: usize = 16;
+/// What can be measured: the profiles of a daemon, and the single voters of `ext-mlp16`.
+const PROFILES: [&str; 4] = ["compat-6", "ext-mlp16", "ext-logit", "ext-forest"];
 
 /// Where training labels come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,7 +60,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_enum, default_value = "hindsight")]
     labels: Labels,
     /// Features and model
-    #[arg(long, default_value = "compat-6", value_parser = ["compat-6", "ext-mlp16"])]
+    #[arg(long, default_value = "ext-mlp16", value_parser = PROFILES)]
     profile: String,
     /// Share of legitimate attempts that may be blocked [default: ml.false_positive_budget]
     #[arg(long, value_name = "X")]
@@ -79,21 +78,28 @@ pub struct EvaluateArgs {
 
 /// Carries out `evaluate`.
 pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
-    let config = Config::load(common.config_file().as_deref(), std::env::vars())
+    let mut config = Config::load(common.config_file().as_deref(), std::env::vars())
         .map_err(|error| Failure::config(chain(&error)))?;
     let budget = args.false_positive_budget.unwrap_or(config.ml.false_positive_budget);
     if !(budget > 0.0 && budget < 1.0) {
         return Err(Failure::usage("--false-positive-budget must lie between 0 and 1"));
     }
-    let schema = FeatureSchema::of_profile(&args.profile)
-        .ok_or_else(|| Failure::usage(format!("there is no profile {}", args.profile)))?;
+    config.ml.profile = if args.profile == "compat-6" { Profile::Compat6 } else { Profile::ExtMlp16 };
+    let (schema, voters) = match args.profile.as_str() {
+        "compat-6" => (FeatureSchema::compat6(), Voters::Network),
+        "ext-logit" => (FeatureSchema::ext(), Voters::Logistic),
+        "ext-forest" => (FeatureSchema::ext(), Voters::Forest),
+        _ => (FeatureSchema::ext(), Voters::Best),
+    };
     let train = input::checked(&args.train)?;
     let test = input::checked(&args.test)?;
     let options = RunOptions {
         samples_max: args.samples.unwrap_or(usize::MAX),
-        training: options_of(&schema, training_options(&config, args.epochs.unwrap_or(config.training.epochs))),
+        training: training_options(&config, args.epochs.unwrap_or(config.training.epochs)),
         false_positive_budget: budget,
         profile: args.profile.clone(),
+        gate: GateOptions::default(),
+        voters,
     };
     let mut player = Player::new(&config, schema.clone());
     if let Some(period) = args.prequential {
@@ -103,6 +109,7 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
             options: &options,
             period_ms: period.as_millis() as i64,
             labels: args.labels,
+            canaries: &crate::traffic::canaries(&schema),
             truth: &truth,
         };
         let life = prequential::live(player, &train.records, &test.records, &setting)?;
@@ -169,15 +176,6 @@ fn sample(record: &CheckedRecord, snapshot: Snapshot) -> Option<(f64, Sample)> {
     Sample::from_event(&event, 0.0).map(|sample| (1.0, sample))
 }
 
-/// The network of a profile: `compat-6` is as wide as configured, `ext-mlp16` has its own measured width.
-fn options_of(schema: &FeatureSchema, configured: TrainingOptions) -> TrainingOptions {
-    if schema.is_unscaled() {
-        TrainingOptions { hidden: EXT_HIDDEN, activation: Activation::Relu, ..configured }
-    } else {
-        configured
-    }
-}
-
 fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
     let labels = records.iter().filter_map(|record| {
         let label = match record.truth.label? {
@@ -204,7 +202,7 @@ fn fit(
         bar.set_message(format!("loss {:.4}", progress.loss));
     });
     bar.finish_and_clear();
-    fitted.map_err(|error| Failure::data(chain(&error)))
+    fitted.map(|fitted| fitted.serving).map_err(|error| Failure::data(chain(&error)))
 }
 
 /// The same rows through a logistic regression, its threshold chosen by the same rule.

@@ -21,6 +21,7 @@ use crate::detection::features::FeatureSchema;
 use crate::detection::record::CheckedRecord;
 use crate::detection::verdict::{self, Verdict, VerdictInput};
 use crate::learning::artifact::{Expectation, ModelArtifact};
+use crate::node::profile_schema;
 use crate::state::state_dir::StateDir;
 use crate::tasks::features::last_heard;
 
@@ -155,7 +156,7 @@ fn last_good_model(config: &Config) -> Result<(FeatureSchema, ModelArtifact), Fa
     let nothing = || Failure::data(format!("there is no model in {directory}; run `train` first, or give --config"));
     let state_dir = StateDir::open(&config.node.state_dir).map_err(|_| nothing())?;
     let (id, bytes) = state_dir.load_model().ok_or_else(nothing)?;
-    let schema = FeatureSchema::compat6().with_additional(&last_heard(&state_dir));
+    let schema = profile_schema(config).with_additional(&last_heard(&state_dir));
     let expectation = Expectation { fingerprint: None, sha256: Some(id.sha256) };
     let model = ModelArtifact::decode(&bytes, &expectation)
         .and_then(|(_, model)| model.accepted_by(&schema))

@@ -198,7 +198,9 @@ impl Config {
         if ml.may_override_rules && ml.static_weight + ml.ml_weight <= 0.0 {
             found.add("ml.may_override_rules", "both weights are 0", "set ml.static_weight and ml.ml_weight");
         }
-        found.range("ml.hidden_neurons", ml.hidden_neurons as u64, 1, 256);
+        if let Some(neurons) = ml.hidden_neurons {
+            found.range("ml.hidden_neurons", neurons as u64, 1, 256);
+        }
         if !(ml.learning_rate > 0.0 && ml.learning_rate <= 1.0) {
             found.add("ml.learning_rate", "it is not above 0 and at most 1", "choose one like 0.01");
         }

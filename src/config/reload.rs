@@ -3,7 +3,7 @@
 use super::Config;
 
 impl Config {
-    /// The parts that differ in `new` and need a restart: of `node`, `store`, `redis`, `http.listen`, `log.format`.
+    /// The parts that differ in `new` and need a restart: of `node`, `store`, `redis`, `http.listen`, `log.format`, `ml.profile`.
     pub fn restart_required(&self, new: &Config) -> Vec<&'static str> {
         let parts = [
             ("node", self.node != new.node),
@@ -11,6 +11,7 @@ impl Config {
             ("redis", self.redis != new.redis),
             ("http.listen", self.http.listen != new.http.listen),
             ("log.format", self.log.format != new.log.format),
+            ("ml.profile", self.ml.profile != new.ml.profile),
         ];
         changed(&parts)
     }
@@ -18,7 +19,6 @@ impl Config {
     /// The keys that differ in `new` and only shape the next model.
     pub fn next_training_only(&self, new: &Config) -> Vec<&'static str> {
         let parts = [
-            ("ml.profile", self.ml.profile != new.ml.profile),
             ("ml.hidden_neurons", self.ml.hidden_neurons != new.ml.hidden_neurons),
             ("ml.activation_function", self.ml.activation_function != new.ml.activation_function),
             ("ml.optimizer", self.ml.optimizer != new.ml.optimizer),
@@ -35,6 +35,7 @@ impl Config {
         next.redis = self.redis.clone();
         next.http.listen = self.http.listen;
         next.log.format = self.log.format;
+        next.ml.profile = self.ml.profile;
         next
     }
 }
@@ -62,7 +63,7 @@ mod tests {
         new.http.listen = "127.0.0.1:1".parse().expect("an address");
         new.http.body_max = 8192;
         new.ml.dry_run = true;
-        new.ml.hidden_neurons = 12;
+        new.ml.hidden_neurons = Some(12);
         new.training.epochs = 7;
 
         let next = old.reloaded(new.clone());

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::dataset::Counts;
+use super::drift::Reference;
+use super::ensemble::Ensemble;
 use super::evaluation::Evaluation;
-use super::mlp::Mlp;
 use super::standardizer::Standardizer;
 use super::threshold::Thresholds;
 use super::training::TrainingOptions;
@@ -21,17 +22,15 @@ use crate::detection::features::FeatureSchema;
 use crate::numeric;
 
 /// The artifact format that this version writes; it reads this one and refuses newer ones.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
+/// Rows up to this wide are scaled without asking for memory.
+const ON_STACK: usize = 256;
 const MAGIC: [u8; 4] = *b"NNML";
 /// bincode 2, standard configuration. 2 is reserved for postcard, the way out of an unmaintained codec.
 const CODEC_BINCODE: u8 = 1;
 /// Largest payload: a login model is tens of KiB.
 const PAYLOAD_MAX: usize = 4 * 1024 * 1024;
 const HEADER_MAX: usize = 1024;
-/// Largest shapes; far beyond every profile.
-const INPUTS_MAX: usize = 4096;
-const HIDDEN_MAX: usize = 1024;
-const PARAMETER_MAX: f64 = 1e6;
 /// The self-test must be reproduced to this.
 const SELF_TEST_TOLERANCE: f64 = 1e-9;
 const SELF_TEST_MAX: usize = 64;
@@ -87,9 +86,9 @@ pub struct ModelArtifact {
     pub positive_class: String,
     /// The features that it takes.
     pub schema: ArtifactSchema,
-    /// The weights; its output is the logit of an attack.
-    pub network: Mlp,
-    /// What the features are brought to before the network sees them; `None` where the schema scales them itself.
+    /// Who votes; the output is the logit of an attack.
+    pub model: Ensemble,
+    /// What the features are brought to before the voters see them; `None` where the schema scales them itself.
     pub standardizer: Option<Standardizer>,
     /// From the held-out legitimate rows; a missing one was not supported by them.
     pub thresholds: Thresholds,
@@ -101,6 +100,20 @@ pub struct ModelArtifact {
     pub self_test: Vec<(Vec<f64>, f64)>,
     /// Snapshots of ordinary logins that explanations compare with; may be empty.
     pub background: Vec<Vec<f32>>,
+    /// The same recipe without the rows that were held out, if that is another model: what later challengers are compared
+    /// with, so that neither side has seen the rows that decide.
+    pub trial: Option<Trial>,
+    /// How the rows that it was trained on were distributed, to measure drift against.
+    pub reference: Option<Reference>,
+}
+
+/// A model that never serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// As [`ModelArtifact::model`].
+    pub model: Ensemble,
+    /// As [`ModelArtifact::standardizer`].
+    pub standardizer: Option<Standardizer>,
 }
 
 /// What the caller knows about an artifact before it is read. Everything known must hold.
@@ -186,7 +199,7 @@ impl ModelArtifact {
     pub fn new(
         profile: &str,
         schema: &FeatureSchema,
-        network: Mlp,
+        model: Ensemble,
         thresholds: Thresholds,
         evaluation: Evaluation,
         training: TrainingSummary,
@@ -195,15 +208,17 @@ impl ModelArtifact {
             profile: profile.to_owned(),
             positive_class: ATTACK.to_owned(),
             schema: schema.into(),
-            network,
+            model,
             standardizer: None,
             thresholds,
             evaluation,
             training,
             self_test: Vec::new(),
             background: Vec::new(),
+            trial: None,
+            reference: None,
         };
-        artifact.self_test = self_test(&artifact.network);
+        artifact.self_test = self_test(&artifact.model);
         artifact
     }
 
@@ -214,14 +229,14 @@ impl ModelArtifact {
 
     /// The same before the sigmoid.
     pub fn logit(&self, values: &[f32]) -> f64 {
-        let values = values.get(..self.network.inputs).unwrap_or(values);
-        match &self.standardizer {
-            None => self.network.logit_f32(values),
-            Some(standardizer) => {
-                let mut standardised = vec![0.0; self.network.inputs];
-                standardizer.apply(values, &mut standardised);
-                self.network.logit(&standardised)
-            }
+        scaled_logit(&self.model, self.standardizer.as_ref(), values)
+    }
+
+    /// The logit of the model that challengers are compared with: the trial, or else the model itself.
+    pub fn trial_logit(&self, values: &[f32]) -> f64 {
+        match &self.trial {
+            Some(trial) => scaled_logit(&trial.model, trial.standardizer.as_ref(), values),
+            None => self.logit(values),
         }
     }
 
@@ -230,7 +245,7 @@ impl ModelArtifact {
     /// # Errors
     /// [`ArtifactError::WrongSchema`] otherwise.
     pub fn accepted_by(self, schema: &FeatureSchema) -> Result<Self, ArtifactError> {
-        let accepted = schema.accepts(self.schema.fingerprint, self.network.inputs);
+        let accepted = schema.accepts(self.schema.fingerprint, self.model.inputs());
         if accepted { Ok(self) } else { Err(ArtifactError::WrongSchema) }
     }
 
@@ -310,23 +325,15 @@ impl ModelArtifact {
 
     fn check(&self) -> Result<(), ArtifactError> {
         let unsound = |what| Err(ArtifactError::Unsound { what });
-        let network = &self.network;
         if self.positive_class != ATTACK {
             return unsound("a high output does not mean attack");
         }
-        if network.inputs == 0 || network.inputs > INPUTS_MAX || network.hidden == 0 || network.hidden > HIDDEN_MAX {
-            return unsound("the shape is out of bounds");
+        let names = self.schema.names.len();
+        let trial = self.trial.as_ref().map(|trial| (&trial.model, trial.standardizer.as_ref()));
+        for (model, standardizer) in [(&self.model, self.standardizer.as_ref())].into_iter().chain(trial) {
+            check_model(model, standardizer, names).map_err(|what| ArtifactError::Unsound { what })?;
         }
-        if !network.check_shape() || self.schema.names.len() != network.inputs {
-            return unsound("the shape contradicts itself");
-        }
-        if self.standardizer.as_ref().is_some_and(|standardizer| standardizer.width() != network.inputs) {
-            return unsound("the standardizer has another width");
-        }
-        let parameters = network.w1.iter().chain(&network.b1).chain(&network.w2).chain([&network.b2]);
-        if parameters.into_iter().any(|value| !value.is_finite() || value.abs() > PARAMETER_MAX) {
-            return unsound("a parameter is not finite or far too large");
-        }
+        let inputs = self.model.inputs();
         for threshold in [self.thresholds.block, self.thresholds.watch].into_iter().flatten() {
             if !(0.0..=1.0).contains(&threshold) {
                 return unsound("a threshold is not a probability");
@@ -346,15 +353,43 @@ impl ModelArtifact {
             return unsound("the self-test is missing or too long");
         }
         for (input, logit) in &self.self_test {
-            let sound = input.len() == network.inputs
+            let sound = input.len() == inputs
                 && input.iter().all(|value| value.is_finite())
-                && (network.logit(input) - logit).abs() <= SELF_TEST_TOLERANCE;
+                && (self.model.logit(input) - logit).abs() <= SELF_TEST_TOLERANCE;
             if !sound {
                 return unsound("the self-test is not reproduced");
             }
         }
         Ok(())
     }
+}
+
+fn scaled_logit(model: &Ensemble, standardizer: Option<&Standardizer>, values: &[f32]) -> f64 {
+    let width = model.inputs();
+    // On the stack for every usual width: this is the request path, and an explanation asks thousands of times.
+    let (mut small, mut large) = ([0.0; ON_STACK], Vec::new());
+    let row = if width <= ON_STACK {
+        &mut small[..width]
+    } else {
+        large.resize(width, 0.0);
+        &mut large[..]
+    };
+    match standardizer {
+        None => row.iter_mut().zip(values).for_each(|(slot, value)| *slot = f64::from(*value)),
+        Some(standardizer) => standardizer.apply(values.get(..width).unwrap_or(values), row),
+    }
+    model.logit(row)
+}
+
+fn check_model(model: &Ensemble, standardizer: Option<&Standardizer>, names: usize) -> Result<(), &'static str> {
+    model.check()?;
+    if names != model.inputs() {
+        return Err("the shape contradicts the schema");
+    }
+    if standardizer.is_some_and(|standardizer| standardizer.width() != model.inputs()) {
+        return Err("the standardizer has another width");
+    }
+    Ok(())
 }
 
 impl ArtifactHeader {
@@ -383,12 +418,12 @@ impl ArtifactHeader {
 }
 
 /// Inputs at the corners and the middle of the feature space, with their logits.
-fn self_test(network: &Mlp) -> Vec<(Vec<f64>, f64)> {
+fn self_test(model: &Ensemble) -> Vec<(Vec<f64>, f64)> {
     [0.0, 0.5, 1.0]
         .into_iter()
         .map(|fill| {
-            let input: Vec<f64> = (0..network.inputs).map(|index| fill / (1 + index % 3) as f64).collect();
-            let logit = network.logit(&input);
+            let input: Vec<f64> = (0..model.inputs()).map(|index| fill / (1 + index % 3) as f64).collect();
+            let logit = model.logit(&input);
             (input, logit)
         })
         .collect()
@@ -406,7 +441,8 @@ fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ArtifactError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::mlp::Activation;
+    use super::super::ensemble::Learner;
+    use super::super::mlp::{Activation, Mlp};
     use super::*;
     use crate::numeric::Rng;
 
@@ -419,7 +455,7 @@ pub(crate) mod tests {
             false_positive_budget: 0.001,
         };
         let thresholds = Thresholds { block: Some(0.9), watch: Some(0.5) };
-        ModelArtifact::new("compat-6", &schema, network, thresholds, Evaluation::default(), training)
+        ModelArtifact::new("compat-6", &schema, network.into(), thresholds, Evaluation::default(), training)
     }
 
     fn header() -> ArtifactHeader {
@@ -474,7 +510,7 @@ pub(crate) mod tests {
     #[test]
     fn a_newer_format_asks_for_an_upgrade() {
         let mut bytes = artifact(1).encode(&header()).expect("sound").bytes;
-        bytes[4] = 2;
+        bytes[4] = 3;
 
         let error = decode(&bytes).expect_err("newer");
 
@@ -491,6 +527,13 @@ pub(crate) mod tests {
         assert!(matches!(inverted.encode(&header()), Err(ArtifactError::Unsound { .. })));
     }
 
+    fn network(artifact: &mut ModelArtifact) -> &mut Mlp {
+        match &mut artifact.model.voters[0].learner {
+            Learner::Network(network) => network,
+            other => panic!("a {} votes", other.name()),
+        }
+    }
+
     #[test]
     fn numbers_that_are_not_a_network_are_refused() {
         let broken = |change: fn(&mut ModelArtifact)| {
@@ -499,10 +542,10 @@ pub(crate) mod tests {
             artifact.encode(&header()).expect_err("unsound").kind()
         };
 
-        assert_eq!(broken(|artifact| artifact.network.w1[0] = f64::NAN), "unsound");
-        assert_eq!(broken(|artifact| artifact.network.b2 = 1e9), "unsound");
-        assert_eq!(broken(|artifact| artifact.network.w2.clear()), "unsound");
-        assert_eq!(broken(|artifact| artifact.network.b1[0] += 0.5), "unsound");
+        assert_eq!(broken(|artifact| network(artifact).w1[0] = f64::NAN), "unsound");
+        assert_eq!(broken(|artifact| network(artifact).b2 = 1e9), "unsound");
+        assert_eq!(broken(|artifact| network(artifact).w2.clear()), "unsound");
+        assert_eq!(broken(|artifact| network(artifact).b1[0] += 0.5), "unsound");
         assert_eq!(broken(|artifact| artifact.thresholds.block = Some(1.5)), "unsound");
         assert_eq!(broken(|artifact| artifact.background = vec![vec![0.5; 6]; 65]), "unsound");
         assert_eq!(broken(|artifact| artifact.background = vec![vec![0.5; 5]]), "unsound");

@@ -4,18 +4,18 @@
 //! request, so that the same item is always on the same side. Rows are sorted by (time, request): no hash order anywhere.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::Scored;
+use super::groups::Groups;
 use super::hindsight::LOOK_AHEAD_MS;
 use super::labels::{Label, LabelPolicy, effective_feedback};
 use super::sample::{Feedback, Sample};
 use super::standardizer::Standardizer;
 use super::threshold::Negative;
 use super::training::TrainingRow;
-use crate::detection::attempt::{Outcome, Pseudonym, RequestKey, Timestamp, client_network};
+use crate::detection::attempt::{Outcome, RequestKey, Timestamp};
 use crate::detection::features::FeatureSchema;
 use crate::numeric::Rng;
 
@@ -46,12 +46,13 @@ pub struct Row {
     pub weight: f64,
     /// Attempts that it stands for: 1, or more where only some were kept or drawn.
     pub represents: f64,
-    /// Account and client network: rows of one group share their fate.
-    pub group: u64,
     /// The label is a person's word.
     pub from_feedback: bool,
     /// The login failed.
     pub failed: bool,
+    /// Rows of one group may depend on each other: a hash of the client network, or of the account if that has more rows.
+    /// See `groups`.
+    pub group: u64,
 }
 
 /// Rows in the order of (time, request).
@@ -128,17 +129,20 @@ pub fn build(
     seed: u64,
 ) -> Result<Prepared, NotEnoughData> {
     let offered = samples.len();
-    let mut rows = labelled(samples, policy, schema);
-    let skipped = offered - rows.len();
-    let sample_weight: f64 = rows.iter().map(|row| row.weight).sum();
     let aligned = |mut item: Feedback| {
         item.values = schema.align(item.fingerprint, &item.values, schema.len())?;
         Some(item)
     };
-    let feedback = feedback.into_iter().filter_map(aligned).collect();
+    let feedback: Vec<Feedback> = feedback.into_iter().filter_map(aligned).collect();
+    let mut groups = Groups::default();
+    samples.iter().for_each(|(_, sample)| groups.count(sample.client_ip, sample.user));
+    feedback.iter().for_each(|item| groups.count(item.client_ip, item.user));
+    let mut rows = labelled(samples, policy, schema, &groups);
+    let skipped = offered - rows.len();
+    let sample_weight: f64 = rows.iter().map(|row| row.weight).sum();
     let spoken: Vec<Row> = effective_feedback(feedback, sample_weight)
         .into_iter()
-        .map(|(item, weight)| feedback_row(&item, weight))
+        .map(|(item, weight)| feedback_row(&item, weight, &groups))
         .collect();
     // A person's word replaces what the policy made of the same request.
     let spoken_of: HashSet<RequestKey> = spoken.iter().map(|row| row.request).collect();
@@ -194,10 +198,13 @@ impl Row {
 }
 
 impl Prepared {
-    /// All rows but the feedback that is held out, in their order.
-    pub fn everything(&self) -> Dataset {
-        let held_out = self.hold_out.rows.iter().filter(|row| !row.from_feedback);
-        let mut rows: Vec<Row> = self.train.rows.iter().chain(held_out).chain(&self.fresh.rows).cloned().collect();
+    /// All rows but the feedback that is held out, in their order; at most `max` samples, drawn with `seed`, and all
+    /// other feedback.
+    pub fn everything(&self, max: usize, seed: u64) -> Dataset {
+        let told = self.train.rows.iter().filter(|row| row.from_feedback).cloned();
+        let all = self.train.rows.iter().chain(&self.hold_out.rows).chain(&self.fresh.rows);
+        let mut rows = reduce(all.filter(|row| !row.from_feedback).cloned().collect(), max, seed);
+        rows.extend(told);
         sort(&mut rows);
         Dataset { rows }
     }
@@ -253,7 +260,12 @@ impl Dataset {
     }
 }
 
-fn labelled(samples: Vec<(f64, Sample)>, policy: &dyn LabelPolicy, schema: &FeatureSchema) -> Vec<Row> {
+fn labelled(
+    samples: Vec<(f64, Sample)>,
+    policy: &dyn LabelPolicy,
+    schema: &FeatureSchema,
+    groups: &Groups,
+) -> Vec<Row> {
     let mut rows: Vec<Row> = samples
         .into_iter()
         .filter_map(|(inclusion_weight, mut sample)| {
@@ -267,9 +279,9 @@ fn labelled(samples: Vec<(f64, Sample)>, policy: &dyn LabelPolicy, schema: &Feat
                 label: labelled.label,
                 weight: labelled.weight * inclusion_weight,
                 represents: inclusion_weight,
-                group: group(sample.user, sample.client_ip),
                 from_feedback: false,
                 failed: sample.outcome == Outcome::Failure,
+                group: groups.of(sample.client_ip, sample.user),
             })
         })
         .collect();
@@ -280,7 +292,7 @@ fn labelled(samples: Vec<(f64, Sample)>, policy: &dyn LabelPolicy, schema: &Feat
     rows
 }
 
-fn feedback_row(item: &Feedback, weight: f64) -> Row {
+fn feedback_row(item: &Feedback, weight: f64, groups: &Groups) -> Row {
     Row {
         ts: item.ts,
         request: item.request,
@@ -288,19 +300,10 @@ fn feedback_row(item: &Feedback, weight: f64) -> Row {
         label: if item.is_attack { Label::Attack } else { Label::Legit },
         weight,
         represents: 1.0,
-        group: group(item.user, item.client_ip),
         from_feedback: true,
         failed: false,
+        group: groups.of(item.client_ip, item.user),
     }
-}
-
-fn group(user: Pseudonym, client_ip: IpAddr) -> u64 {
-    let network = match client_network(client_ip) {
-        IpAddr::V4(v4) => u64::from(u32::from(v4)),
-        IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
-    };
-    // The user half is a keyed hash already; the multiplier (2⁶⁴/φ) spreads the network over all bits.
-    user.short() ^ network.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn check_classes<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<(), NotEnoughData> {
@@ -487,6 +490,18 @@ mod tests {
             let block: [f64; 4] = if told { [0.5, 0.0, 0.25, 0.0] } else { [0.0, 1.0, 0.0, 1.0] };
             assert_eq!((row.values.len(), &row.values[6..]), (10, &block[..]));
         }
+    }
+
+    #[test]
+    fn rows_of_one_network_share_a_group_on_both_sides_of_the_split() {
+        // The samples of one /24 go by their network, because their accounts have fewer rows.
+        let prepared = prepared(samples(500, 3), Vec::new(), 10_000).expect("enough");
+
+        let mut groups: Vec<u64> =
+            prepared.train.rows.iter().chain(&prepared.hold_out.rows).map(|row| row.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        assert_eq!(groups.len(), 2, "10.0.0.0/24 and 10.0.1.0/24");
     }
 
     #[test]

@@ -3,16 +3,20 @@
 //! Reading order: [`sample`] (what is kept), [`labels`] (what it teaches), [`hindsight`] (what later events say about it),
 //! [`dataset`] (what is trained on and what is held out), [`mlp`], [`optimizer`] and [`training`] (the network),
 //! [`forest`] and [`logistic`] (other voters), [`calibration`] (what a vote means), [`evaluation`] and [`threshold`] (what
-//! a model is worth), [`gate`] (whether it may serve), [`artifact`] (what is published), [`explanation`] (why it said what
-//! it said), [`run`](mod@run) (all of it in order), [`policy`] (when).
+//! a model is worth), [`drift`] (whether traffic is still what it was trained on), [`gate`] (whether it may serve),
+//! [`artifact`] (what is published), [`explanation`] (why it said what it said), [`run`](mod@run) (all of it in order),
+//! [`policy`] (when).
 
 pub mod artifact;
 pub mod calibration;
 pub mod dataset;
+pub mod drift;
+pub mod ensemble;
 pub mod evaluation;
 pub mod explanation;
 pub mod forest;
 pub mod gate;
+mod groups;
 pub mod hindsight;
 pub mod labels;
 pub mod logistic;

@@ -2,19 +2,21 @@
 //!
 //! It neither reads nor writes anything; `tasks::trainer` brings the data and publishes the result.
 
+mod examination;
+mod recipe;
+
 use std::sync::atomic::AtomicBool;
 
-use super::artifact::{ModelArtifact, TrainingSummary};
-use super::dataset::{self, Dataset, Prepared};
+pub use self::recipe::{Fitted, fit};
+
+use self::examination::{Evidence, Latest, examine};
+use super::artifact::ModelArtifact;
+use super::dataset;
 use super::evaluation::{self, Evaluation};
-use super::explanation::background;
-use super::gate::{self, Judgement};
-use super::labels::LabelPolicy;
-use super::mlp::Mlp;
+use super::gate::{Canary, GateOptions, Judgement, LIVE_MAX, Verdict};
+use super::labels::{Label, LabelPolicy};
 use super::sample::{Feedback, Sample};
-use super::standardizer::Standardizer;
-use super::threshold::{self, Thresholds};
-use super::training::{self, Progress, TrainingError, TrainingOptions, TrainingRow};
+use super::training::{Progress, TrainingError, TrainingOptions};
 use crate::detection::features::FeatureSchema;
 
 /// What one training is asked to do.
@@ -28,14 +30,35 @@ pub struct RunOptions {
     pub false_positive_budget: f64,
     /// Name that the artifact carries.
     pub profile: String,
+    /// How strict the gate is.
+    pub gate: GateOptions,
+    /// Who learns; of a schema that scales itself only the network.
+    pub voters: Voters,
 }
 
-/// What it learns from.
+/// Who learns and votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Voters {
+    /// The network, joined by logistic regression and forest where that is measurably better.
+    #[default]
+    Best,
+    /// The network alone.
+    Network,
+    /// Logistic regression alone.
+    Logistic,
+    /// The forest alone.
+    Forest,
+}
+
+/// What it learns from, and what it is judged with besides.
+#[derive(Debug, Default)]
 pub struct Material {
     /// Samples with their inclusion weight.
     pub samples: Vec<(f64, Sample)>,
     /// Every item in the order in which it was given; which of them count is decided here.
     pub feedback: Vec<Feedback>,
+    /// Scenarios that are always the same, in the schema of the training; may be empty.
+    pub canaries: Vec<Canary>,
 }
 
 /// A model that passed the gate.
@@ -47,6 +70,8 @@ pub struct Trained {
     pub samples: usize,
     /// What the history says.
     pub reason: String,
+    /// The gate's, with every criterion.
+    pub judgement: Judgement,
 }
 
 /// How a training ended.
@@ -54,7 +79,7 @@ pub struct Trained {
 pub enum RunOutcome {
     /// Passed the gate.
     Promoted(Box<Trained>),
-    /// Trained and measured, but the gate keeps the champion.
+    /// Trained and measured, but the gate keeps the champion, for good or until a person has approved.
     Refused {
         /// The gate's, for people.
         reason: String,
@@ -62,6 +87,8 @@ pub enum RunOutcome {
         samples: usize,
         /// Of the challenger, on the held-out rows.
         evaluation: Box<Evaluation>,
+        /// With every criterion; its verdict tells a refusal from a model that waits for an approval.
+        judgement: Box<Judgement>,
     },
     /// Nothing was trained.
     NotEnoughData {
@@ -79,6 +106,9 @@ pub enum RunError {
     /// The fit itself failed.
     #[error("the network could not be trained; the model in use is unchanged")]
     Training(#[source] TrainingError),
+    /// Another voter could not be fitted.
+    #[error("a voter beside the network could not be trained; the model in use is unchanged")]
+    Voter(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Trains a challenger and judges it against `champion` on the same held-out rows.
@@ -94,121 +124,45 @@ pub fn run(
     cancel: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RunOutcome, RunError> {
-    let Material { samples, feedback } = material;
+    let Material { samples, feedback, canaries } = material;
+    let live = latest(&samples, policy, schema);
     let built = dataset::build(samples, feedback, policy, schema, options.samples_max, options.training.seed);
     let prepared = match built {
         Ok(prepared) => prepared,
         Err(reason) => return Ok(RunOutcome::NotEnoughData { reason: reason.to_string() }),
     };
-    let artifact = fit(&prepared, schema, options, cancel, progress)?;
+    let fitted = fit(&prepared, schema, options, cancel, progress)?;
     let samples = prepared.counts.train;
-    let training = measure(&artifact, &prepared.train);
-    let champion = champion
-        .filter(|champion| schema.accepts(champion.schema.fingerprint, champion.network.inputs))
-        .map(|champion| measure(champion, &prepared.hold_out));
-    let evaluation = artifact.evaluation.clone();
-    match gate::judge(&evaluation, &training, champion.as_ref()) {
-        Judgement::Promote => {
-            let reason = reason(&artifact, champion.is_some());
-            Ok(RunOutcome::Promoted(Box::new(Trained { artifact, samples, reason })))
+    let training = measure(&fitted.measured, &prepared.train);
+    let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
+    let evidence = Evidence { canaries: &canaries, live: &live };
+    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options.gate);
+    let reason = judgement.reason();
+    let Fitted { measured, serving } = fitted;
+    Ok(match judgement.verdict {
+        Verdict::Promote => RunOutcome::Promoted(Box::new(Trained { artifact: serving, samples, reason, judgement })),
+        Verdict::Hold | Verdict::Refuse => {
+            let evaluation = Box::new(measured.evaluation);
+            RunOutcome::Refused { reason, samples, evaluation, judgement: Box::new(judgement) }
         }
-        Judgement::Refuse { reason } => Ok(RunOutcome::Refused { reason, samples, evaluation: Box::new(evaluation) }),
-    }
+    })
 }
 
-/// Fits a network to prepared rows, sets its thresholds from the held-out legitimate rows, and measures it there.
-///
-/// A schema that wants standardising is fitted three times. First to the earlier part of the training rows, until the
-/// later part is no longer told better: that gives the network which is calibrated, measured and judged on the hold-out,
-/// and the number of epochs. Then to everything, hold-out included, for as many epochs: what attackers began to do
-/// yesterday must not have to wait for a fifth of the memory to pass before it is learnt. Thresholds and calibration are
-/// those of the measured network.
-///
-/// # Errors
-/// As [`run`].
-pub fn fit(
-    prepared: &Prepared,
-    schema: &FeatureSchema,
-    options: &RunOptions,
-    cancel: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<ModelArtifact, RunError> {
-    let training = TrainingSummary {
-        counts: prepared.counts,
-        options: options.training.clone(),
-        false_positive_budget: options.false_positive_budget,
-    };
-    let artifact_of = |network: Mlp, standardizer: Option<Standardizer>| {
-        let mut artifact = ModelArtifact::new(
-            &options.profile,
-            schema,
-            network,
-            Thresholds::default(),
-            Evaluation::default(),
-            training.clone(),
-        );
-        artifact.standardizer = standardizer;
-        artifact.background = background::choose(&prepared.train.rows, schema.len());
-        artifact
-    };
-    let mut fit_to =
-        |rows: &Dataset, validation: &Dataset, last: u32| {
-            let standardizer = schema.is_unscaled().then(|| rows.standardizer(schema.len()));
-            let scaled = |rows: &Dataset| match &standardizer {
-                Some(standardizer) => rows.standardised(standardizer),
-                None => rows.clone(),
-            };
-            let (rows, validation) = (scaled(rows), scaled(validation));
-            let (rows, validation) = (rows.training_rows(), validation.training_rows());
-            let mut fitted = training::fit_until(&rows, &validation, &options.training, last, cancel, progress)
-                .map_err(|error| match error {
-                    TrainingError::Cancelled => RunError::Cancelled,
-                    other => RunError::Training(other),
-                })?;
-            if standardizer.is_some() {
-                silence_constants(&mut fitted.network, &rows);
-            }
-            Ok((artifact_of(fitted.network, standardizer), fitted.epochs))
-        };
-
-    let (core, validation) = if schema.is_unscaled() { prepared.train.split_last() } else { Default::default() };
-    let (mut measured, epochs) = if core.rows.is_empty() {
-        fit_to(&prepared.train, &Dataset::default(), options.training.epochs)?
-    } else {
-        fit_to(&core, &validation, options.training.epochs)?
-    };
-    let negatives = prepared.hold_out.negatives(|row| measured.probability(&row.snapshot()));
-    measured.thresholds = threshold::thresholds(&negatives, options.false_positive_budget);
-    measured.evaluation = measure(&measured, &prepared.hold_out);
-    if core.rows.is_empty() {
-        return Ok(measured);
-    }
-    let (mut artifact, _) = fit_to(&prepared.everything(), &Dataset::default(), epochs)?;
-    artifact.thresholds = measured.thresholds;
-    artifact.evaluation = measured.evaluation;
-    Ok(artifact)
-}
-
-/// Takes the weights from features that never varied in training: they are still the random ones of the start, and would
-/// speak up with the first value that differs.
-fn silence_constants(network: &mut Mlp, rows: &[TrainingRow<'_>]) {
-    for input in 0..network.inputs {
-        if rows.iter().all(|row| row.values[input] == 0.0) {
-            network.w1.iter_mut().skip(input).step_by(network.inputs).for_each(|weight| *weight = 0.0);
-        }
-    }
+/// The latest attempts, oldest first: what would change for them, and how far traffic has moved.
+fn latest(samples: &[(f64, Sample)], policy: &dyn LabelPolicy, schema: &FeatureSchema) -> Vec<Latest> {
+    let mut by_time: Vec<&Sample> = samples.iter().map(|(_, sample)| sample).collect();
+    by_time.sort_by_key(|sample| (sample.ts, sample.request));
+    let first = by_time.len().saturating_sub(LIVE_MAX);
+    let latest = by_time[first..].iter().filter_map(|sample| {
+        let values = schema.align(sample.fingerprint, &sample.values, schema.len())?;
+        let attack = policy.label(sample, schema).is_some_and(|labelled| labelled.label == Label::Attack);
+        Some(Latest { values, attack })
+    });
+    latest.collect()
 }
 
 fn measure(artifact: &ModelArtifact, rows: &dataset::Dataset) -> Evaluation {
     evaluation::evaluate(&rows.scored(|row| artifact.probability(&row.snapshot())), artifact.thresholds.block)
-}
-
-fn reason(artifact: &ModelArtifact, had_champion: bool) -> String {
-    let compared = if had_champion { "not worse than the current model" } else { "the first model" };
-    match artifact.thresholds.block {
-        Some(_) => compared.to_owned(),
-        None => format!("{compared}; watch only, because the held-out data cannot support a block threshold"),
-    }
 }
 
 #[cfg(test)]
@@ -245,11 +199,13 @@ mod tests {
             training: TrainingOptions { hidden: 8, epochs: 30, ..TrainingOptions::default() },
             false_positive_budget: 0.01,
             profile: "compat-6".into(),
+            gate: GateOptions::default(),
+            voters: Voters::default(),
         }
     }
 
     fn trained(champion: Option<&ModelArtifact>, cancel: bool) -> Result<RunOutcome, RunError> {
-        let material = Material { samples: samples(2000), feedback: Vec::new() };
+        let material = Material { samples: samples(2000), ..Material::default() };
         run(material, &OutcomeLabels, &schema(), &options(), champion, &AtomicBool::new(cancel), &mut |_| {})
     }
 
@@ -267,7 +223,7 @@ mod tests {
         let Ok(RunOutcome::Promoted(trained)) = trained(None, false) else { panic!("not promoted") };
 
         let background = &trained.artifact.background;
-        assert!((2..=background::ROWS).contains(&background.len()), "{background:?}");
+        assert!((2..=crate::learning::explanation::background::ROWS).contains(&background.len()), "{background:?}");
         assert!(background.iter().all(|row| row[0] > 0.5), "attacks come faster: {background:?}");
     }
 
@@ -280,7 +236,7 @@ mod tests {
 
     #[test]
     fn no_data_publishes_nothing_and_says_why() {
-        let material = Material { samples: samples(50), feedback: Vec::new() };
+        let material = Material { samples: samples(50), ..Material::default() };
         let outcome = run(material, &OutcomeLabels, &schema(), &options(), None, &AtomicBool::new(false), &mut |_| {});
 
         assert!(matches!(outcome, Ok(RunOutcome::NotEnoughData { reason }) if reason.contains("100")));
@@ -294,7 +250,7 @@ mod tests {
     #[test]
     fn few_negatives_make_a_watch_only_model_not_a_refusal() {
         let strict = RunOptions { false_positive_budget: 0.0001, ..options() };
-        let material = Material { samples: samples(2000), feedback: Vec::new() };
+        let material = Material { samples: samples(2000), ..Material::default() };
         let outcome = run(material, &OutcomeLabels, &schema(), &strict, None, &AtomicBool::new(false), &mut |_| {});
 
         let Ok(RunOutcome::Promoted(trained)) = outcome else { panic!("not promoted") };

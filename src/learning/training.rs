@@ -80,6 +80,20 @@ impl Default for TrainingOptions {
 }
 
 impl TrainingOptions {
+    /// The original's way: plain descent on half the squared error, a step after every row, always the same step size,
+    /// no weight decay, no early end.
+    pub fn plain_descent(self, learning_rate: f64) -> Self {
+        Self {
+            optimizer: Optimizer::Sgd { learning_rate },
+            loss: Loss::MseOnOutput,
+            batch: 1,
+            l2: 0.0,
+            grad_clip: f64::MAX,
+            patience: u32::MAX,
+            ..self
+        }
+    }
+
     /// Rows between two steps for a set of `rows` rows.
     fn batch_for(&self, rows: usize) -> usize {
         (rows / BATCHES_OF_SMALL_SETS).max(SMALLEST_BATCH).min(self.batch).max(1)
@@ -269,6 +283,9 @@ struct Schedule {
 
 impl Schedule {
     fn new(options: &TrainingOptions, steps_per_epoch: usize) -> Self {
+        if let Optimizer::Sgd { learning_rate } = options.optimizer {
+            return Self { rate: learning_rate, step: 0, last: u64::MAX };
+        }
         let steps = u64::from(options.epochs) * steps_per_epoch as u64;
         Self { rate: options.optimizer.learning_rate(), step: 0, last: steps.saturating_sub(1).max(1) }
     }

@@ -583,7 +583,7 @@ impl Scorer {
 
 /// What a model says about a snapshot; `None` when its schema is not a beginning of ours, or the snapshot's.
 fn probability(schema: &FeatureSchema, snapshot: &Snapshot, model: &ServedModel) -> Option<f64> {
-    let width = model.artifact.network.inputs;
+    let width = model.artifact.model.inputs();
     if !schema.accepts(model.artifact.schema.fingerprint, width) {
         return None;
     }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::detection::attempt::Timestamp;
 use crate::learning::artifact::{ArtifactHeader, FORMAT, ModelArtifact};
 use crate::learning::evaluation::Evaluation;
+use crate::learning::gate::Judgement;
 use crate::random;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
@@ -61,6 +62,7 @@ pub struct HistoryNote {
     pub(crate) samples: usize,
     pub(crate) epochs: u32,
     pub(crate) evaluation: Option<Evaluation>,
+    pub(crate) gate: Option<Judgement>,
     pub(crate) reason: String,
 }
 
@@ -76,6 +78,7 @@ impl HistoryNote {
             "samples": self.samples,
             "epochs": self.epochs,
             "evaluation": self.evaluation,
+            "gate": self.gate,
             "outcome": outcome,
             "reason": self.reason,
         });

@@ -18,13 +18,13 @@ use super::labeller::{LabelledSamples, Labeller};
 use super::publisher::{HistoryNote, PublishError, PublishJob, PublisherHandle};
 use super::replication::Replication;
 use crate::clock;
-use crate::config::{ActivationFunction, Config, Optimizer};
+use crate::config::{ActivationFunction, Config, Optimizer, Profile};
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::evaluation::Evaluation;
+use crate::learning::gate::GateOptions;
 use crate::learning::hindsight::{FrozenLabels, LabelCounts};
 use crate::learning::mlp::Activation;
-use crate::learning::optimizer;
-use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome};
+use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome, Voters};
 use crate::learning::sample::Feedback;
 use crate::learning::training::TrainingOptions;
 use crate::serving::schema::SchemaSlot;
@@ -36,11 +36,12 @@ use crate::store::registry::{
 };
 use crate::store::{Position, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
+use crate::traffic;
 
 /// Feedback is read in pages of this size.
 const FEEDBACK_PAGE: usize = 1000;
 /// How long a training waits until this node has heard of what the samples came from.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(10);
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(15);
 /// How long the end of a training waits for the store to take the lease back.
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -258,6 +259,7 @@ impl Trainer {
             RunOutcome::Promoted(trained) => {
                 note.samples = trained.samples;
                 note.evaluation = Some(trained.artifact.evaluation.clone());
+                note.gate = Some(trained.judgement);
                 note.reason.clone_from(&trained.reason);
                 let evaluation = Box::new(trained.artifact.evaluation.clone());
                 let job = PublishJob {
@@ -282,9 +284,10 @@ impl Trainer {
                     }
                 }
             }
-            RunOutcome::Refused { reason, samples, evaluation } => {
+            RunOutcome::Refused { reason, samples, evaluation, judgement } => {
                 note.samples = samples;
                 note.evaluation = Some(Evaluation::clone(&evaluation));
+                note.gate = Some(*judgement);
                 note.reason.clone_from(&reason);
                 self.refuse(request, lease, watermark, &note, "refused").await?;
                 let evaluation = Some(evaluation);
@@ -328,6 +331,7 @@ impl Trainer {
             samples: 0,
             epochs: request.epochs,
             evaluation: None,
+            gate: None,
             reason: String::new(),
         }
     }
@@ -360,7 +364,12 @@ impl Trainer {
             }
             (None, _) => None,
         };
-        Ok(Gathered { material: Material { samples, feedback }, labels: counts, watermark, champion })
+        Ok(Gathered {
+            material: Material { samples, feedback, canaries: traffic::canaries(&self.schema.load()) },
+            labels: counts,
+            watermark,
+            champion,
+        })
     }
 
     fn options(&self, request: &TrainRequest) -> RunOptions {
@@ -370,6 +379,11 @@ impl Trainer {
             training: training_options(&config, request.epochs),
             false_positive_budget: config.ml.false_positive_budget,
             profile: self.schema.load().profile().to_owned(),
+            gate: GateOptions {
+                approved: matches!(request.trigger, TriggerKey::Command { .. }),
+                ..GateOptions::default()
+            },
+            voters: Voters::default(),
         }
     }
 
@@ -462,23 +476,26 @@ impl TrainReport {
 
 /// The training options of a configuration.
 pub fn training_options(config: &Config, epochs: u32) -> TrainingOptions {
-    let optimizer = match config.ml.optimizer {
-        Optimizer::Adam => TrainingOptions::default().optimizer,
-        Optimizer::Sgd => optimizer::Optimizer::Sgd { learning_rate: config.ml.learning_rate },
+    let (hidden, activation) = match config.ml.profile {
+        Profile::ExtMlp16 => (16, ActivationFunction::Relu),
+        Profile::Compat6 => (8, ActivationFunction::Sigmoid),
     };
-    let activation = match config.ml.activation_function {
+    let activation = match config.ml.activation_function.unwrap_or(activation) {
         ActivationFunction::Sigmoid => Activation::Sigmoid,
         ActivationFunction::Tanh => Activation::Tanh,
         ActivationFunction::Relu => Activation::Relu,
         ActivationFunction::LeakyRelu => Activation::LeakyRelu,
     };
-    TrainingOptions {
-        hidden: config.ml.hidden_neurons,
+    let options = TrainingOptions {
+        hidden: config.ml.hidden_neurons.unwrap_or(hidden),
         activation,
         epochs,
-        optimizer,
         seed: config.training.seed,
         ..TrainingOptions::default()
+    };
+    match config.ml.optimizer {
+        Optimizer::Adam => options,
+        Optimizer::Sgd => options.plain_descent(config.ml.learning_rate),
     }
 }
 

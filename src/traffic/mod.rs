@@ -4,9 +4,10 @@
 //! files, no addresses or names of real people. Parameters carry their origin: *measured* on server logs, *published*,
 //! or *assumed*. What is learnt from this traffic alone proves little about a real site; real logs must confirm it.
 //!
-//! Reading order: `site` (what is true), `people`, `legit` and `loops` (what people and devices do), `attacks`.
+//! Reading order: `site` (what is true), `people`, `legit` and `loops` (what people and devices do), `attacks`, `canaries`.
 
 mod attacks;
+mod canaries;
 mod legit;
 mod loops;
 mod networks;
@@ -20,6 +21,7 @@ mod tests;
 
 use sha2::{Digest, Sha256};
 
+pub use self::canaries::canaries;
 pub use self::scenario::{Habit, Profile, Scenario, UnknownName};
 use self::site::{DAY_MS, Draft, Origin, Site, Window};
 use crate::detection::attempt::Timestamp;

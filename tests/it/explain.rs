@@ -66,8 +66,8 @@ async fn any_node_explains_a_request_that_another_has_scored() {
     assert_eq!((&there.body["model"], &there.body["probability"]), (&scored["model"], &scored["probability"]));
     let parts = there.body["contributions"].as_array().expect("a list");
     let source = parts.iter().find(|part| part["group"] == "source").expect("what the address did");
-    assert_eq!(source["evidence"]["FailedAttemptsLastHour"], 4, "{source}");
-    assert_eq!(source["evidence"]["DifferentUsernames"], 5, "{source}");
+    assert_eq!(source["evidence"]["source_failures_1h"], 4, "{source}");
+    assert_eq!(source["evidence"]["source_names_1h"], 5, "{source}");
     let here = fleet[0].http.get("/v1/explain/request-4").await;
     assert_eq!(here.body, there.body, "the same on every node");
 }

@@ -13,6 +13,7 @@ use crate::detection::attempt::{Outcome, Timestamp};
 use crate::detection::features::FeatureSchema;
 use crate::detection::record::CheckedRecord;
 use crate::learning::artifact::ModelArtifact;
+use crate::learning::gate::Canary;
 use crate::learning::hindsight::{HindsightIndex, HindsightLabels, HindsightLimits, LOOK_AHEAD_MS};
 use crate::learning::labels::{KnownLabels, LabelPolicy, OutcomeLabels};
 use crate::learning::run::{self, Material, RunOptions, RunOutcome};
@@ -28,6 +29,8 @@ pub struct Setting<'a> {
     pub period_ms: i64,
     /// Where labels come from.
     pub labels: super::Labels,
+    /// Scenarios for the gate.
+    pub canaries: &'a [Canary],
     /// The true labels, for `--labels oracle`.
     pub truth: &'a KnownLabels,
 }
@@ -100,7 +103,8 @@ impl Past {
         serving: &mut Option<ModelArtifact>,
         life: &mut Life,
     ) -> Result<(), Failure> {
-        let material = Material { samples: self.samples.clone(), feedback: Vec::new() };
+        let material =
+            Material { samples: self.samples.clone(), feedback: Vec::new(), canaries: setting.canaries.to_vec() };
         let settled;
         let policy: &dyn LabelPolicy = match setting.labels {
             super::Labels::Hindsight => &HindsightLabels::new(&self.index, now),

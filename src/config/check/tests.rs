@@ -26,7 +26,7 @@ fn every_problem_is_listed_at_once() {
     config.ml.threshold = Some(f64::NAN);
     config.ml.false_positive_budget = 0.0;
     config.ml.static_weight = -0.1;
-    config.ml.hidden_neurons = 0;
+    config.ml.hidden_neurons = Some(0);
     config.ml.learning_rate = 1.5;
     config.training.timezone = "Berlin".to_owned();
     config.training.schedule = vec!["0 0 31 2 *".to_owned(), "@never".to_owned()];
@@ -67,7 +67,7 @@ fn every_problem_is_listed_at_once() {
 fn edges_of_a_range_are_in_it() {
     for (neurons, fine) in [(0, false), (1, true), (256, true), (257, false)] {
         let mut config = Config::default();
-        config.ml.hidden_neurons = neurons;
+        config.ml.hidden_neurons = Some(neurons);
         assert_eq!(config.check().is_empty(), fine, "{neurons} neurons");
     }
     for (threshold, fine) in [(0.0, false), (0.001, true), (0.999, true), (1.0, false)] {

@@ -1,17 +1,30 @@
 //! `[ml]`: the model and what its opinion is worth.
 //!
-//! `profile`, `hidden_neurons`, `activation_function`, `optimizer` and `learning_rate` are properties of a model: a change
-//! waits for the next training. Everything else applies at once.
+//! `hidden_neurons`, `activation_function`, `optimizer` and `learning_rate` are properties of a model: a change waits for the
+//! next training. `profile` decides what is counted and recorded from the start on. Everything else applies at once.
 
 use serde::{Deserialize, Serialize};
 
 /// Which features and which kind of model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Profile {
-    /// The six standard features and one hidden layer.
+    /// Features of address, network, provider, user, password and site; a network that others may join in the vote.
     #[default]
+    #[serde(rename = "ext-mlp16")]
+    ExtMlp16,
+    /// The six standard features of the original and one hidden layer.
     #[serde(rename = "compat-6")]
     Compat6,
+}
+
+impl Profile {
+    /// The name in the configuration, in schemas and in artifacts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExtMlp16 => "ext-mlp16",
+            Self::Compat6 => "compat-6",
+        }
+    }
 }
 
 /// The function of the hidden layer. The output is always a sigmoid: it is a probability.
@@ -46,7 +59,7 @@ pub enum Optimizer {
 pub struct MlConfig {
     /// Whether the model has a say at all. Default: true. When false, answers are the static rule's and learning goes on.
     pub enabled: bool,
-    /// Features and kind of model. Default: `"compat-6"`.
+    /// Features and kind of model. Default: `"ext-mlp16"`.
     pub profile: Profile,
     /// Score and log, but answer what the static rule says. Default: false. Local to this node, and stronger than the
     /// fleet's learning mode.
@@ -63,10 +76,11 @@ pub struct MlConfig {
     pub static_weight: f64,
     /// Weight of the model, 0 to 1, used only with `may_override_rules`. Default: 0.6.
     pub ml_weight: f64,
-    /// Neurons of the hidden layer, 1 to 256. Default: 8, enough for six features.
-    pub hidden_neurons: usize,
-    /// `"sigmoid"`, `"tanh"`, `"relu"` or `"leaky_relu"` in the hidden layer. Default: `"sigmoid"`.
-    pub activation_function: ActivationFunction,
+    /// Neurons of the hidden layer, 1 to 256. Default: unset, which is 8 with `compat-6` and 16 with `ext-mlp16`.
+    pub hidden_neurons: Option<usize>,
+    /// `"sigmoid"`, `"tanh"`, `"relu"` or `"leaky_relu"` in the hidden layer. Default: unset, which is `"sigmoid"` with
+    /// `compat-6` and `"relu"` with `ext-mlp16`.
+    pub activation_function: Option<ActivationFunction>,
     /// `"adam"` or `"sgd"`. Default: `"adam"`, which reaches the same loss in far fewer epochs.
     pub optimizer: Optimizer,
     /// Step size of `optimizer = "sgd"`, above 0 and at most 1; not used by Adam. Default: 0.01.
@@ -89,8 +103,8 @@ impl Default for MlConfig {
             false_positive_budget: 0.001,
             static_weight: 0.4,
             ml_weight: 0.6,
-            hidden_neurons: 8,
-            activation_function: ActivationFunction::default(),
+            hidden_neurons: None,
+            activation_function: None,
             optimizer: Optimizer::default(),
             learning_rate: 0.01,
             max_training_records: 100_000,

@@ -33,7 +33,7 @@ fn ext(weights: &[(&str, f64)]) -> (ModelArtifact, FeatureSchema) {
     let mut artifact = artifact(1);
     artifact.schema = (&schema).into();
     artifact.standardizer = Some(Standardizer::identity(schema.len()));
-    artifact.network = network;
+    artifact.model = network.into();
     artifact.background = vec![vec![0.0; schema.len()]];
     (artifact, schema)
 }

@@ -1,0 +1,301 @@
+//! How far the traffic of today is from the traffic that a model was trained on, feature by feature, and in its score.
+//!
+//! The measure is the population stability index over ten quantile bins of the training rows. An attack shifts features
+//! all by itself, so everything is measured twice: on all rows, and on those that the model takes for legitimate. Only
+//! the second raises an alarm. What follows from an alarm is not decided here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::detection::features::{FeatureSchema, Group};
+use crate::numeric;
+
+/// Bins; each holds about a tenth of the training rows.
+const BINS: usize = 10;
+/// Shares are kept above this, so that an empty bin counts much and not infinitely.
+const SHARE_MIN: f64 = 1e-4;
+/// Rows that either side needs: with fewer, ten bins reach the limits by chance.
+const ROWS_MIN: u64 = 1000;
+
+/// One attempt as a model saw it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen<'a> {
+    /// The snapshot, in the order of the schema.
+    pub values: &'a [f32],
+    /// The model's probability of an attack.
+    pub probability: f64,
+    /// Importance, above 0; 1 for a live attempt.
+    pub weight: f64,
+}
+
+/// How the training rows were distributed. Belongs to the model that was trained on them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Names of the features.
+    names: Vec<String>,
+    /// Which of them can raise an alarm.
+    telling: Vec<bool>,
+    /// Rows with a probability up to this are taken for legitimate.
+    cut: f64,
+    all: Part,
+    legit: Part,
+}
+
+/// One set of rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Part {
+    rows: u64,
+    features: Vec<Bins>,
+    score: Bins,
+}
+
+/// Where the bins of one value end, and what lay in each: one more share than edges. A value at an edge lies below it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Bins {
+    edges: Vec<f64>,
+    shares: Vec<f64>,
+}
+
+/// Indices of one set of rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shift {
+    /// Rows of today that were compared.
+    pub rows: u64,
+    /// Of the model's probability.
+    pub score: f64,
+    /// Of every feature, in schema order.
+    pub features: Vec<FeatureShift>,
+}
+
+/// Index of one feature.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FeatureShift {
+    /// Its name in the schema.
+    pub name: String,
+    /// The index, from 0.
+    pub psi: f64,
+    /// Whether it counts. What tells the hour or the state of the whole site is about the same in all rows of an hour, so
+    /// any few hours differ from weeks of training; it is reported only.
+    pub telling: bool,
+}
+
+/// Today against the training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Drift {
+    /// On all rows; `None` if either side has fewer than a thousand.
+    pub all: Option<Shift>,
+    /// On rows that the model takes for legitimate; `None` as above.
+    pub legit: Option<Shift>,
+}
+
+/// What a drift amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nothing that matters.
+    Stable,
+    /// Worth a look.
+    Warning,
+    /// The rows that look legitimate are not what they were.
+    Alarm,
+}
+
+/// The index that counts most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Largest<'a> {
+    /// Name of the feature; `None`: the score.
+    pub feature: Option<&'a str>,
+    /// The index, from 0.
+    pub psi: f64,
+    /// Whether it is of rows that the model takes for legitimate.
+    pub legit: bool,
+}
+
+/// Population stability index of two distributions over the same bins: Σ (q − p)·ln(q/p), with shares of at least 10⁻⁴
+/// (a symmetrised Kullback–Leibler divergence; the limits 0.1 and 0.25 are the custom of credit scoring).
+pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
+    reference
+        .iter()
+        .zip(current)
+        .map(|(p, q)| (p.max(SHARE_MIN), q.max(SHARE_MIN)))
+        .map(|(p, q)| (q - p) * numeric::ln(q / p))
+        .sum()
+}
+
+/// One in so many features must have moved for an alarm.
+const MOVED_PART: usize = 4;
+
+/// Whether a feature that moves says anything about who logs in: the hour and the state of the site move every day, and
+/// the age of an address grows for as long as the counters have been running.
+fn tells(name: &str, group: Group) -> bool {
+    !matches!(group, Group::Time | Group::Global) && name != "source_age_s"
+}
+
+impl Reference {
+    /// Learns the distributions of training rows, each as wide as `schema`; `cut`: up to this probability a row is taken
+    /// for legitimate.
+    pub fn new(schema: &FeatureSchema, rows: &[Seen<'_>], cut: f64) -> Self {
+        let legit: Vec<Seen<'_>> = rows.iter().filter(|row| row.probability <= cut).copied().collect();
+        Self {
+            names: schema.names().to_vec(),
+            telling: schema.names().iter().zip(schema.groups()).map(|(name, group)| tells(name, *group)).collect(),
+            cut,
+            all: Part::new(schema.len(), rows),
+            legit: Part::new(schema.len(), &legit),
+        }
+    }
+
+    /// Compares rows of today, scored by the same model, with the training. Values that a row lacks count as 0.
+    pub fn compare(&self, rows: &[Seen<'_>]) -> Drift {
+        let legit: Vec<Seen<'_>> = rows.iter().filter(|row| row.probability <= self.cut).copied().collect();
+        Drift { all: self.shift(&self.all, rows), legit: self.shift(&self.legit, &legit) }
+    }
+
+    fn shift(&self, part: &Part, rows: &[Seen<'_>]) -> Option<Shift> {
+        let count = rows.len() as u64;
+        if part.rows < ROWS_MIN || count < ROWS_MIN {
+            return None;
+        }
+        let features = self.names.iter().zip(&self.telling).zip(&part.features).enumerate();
+        Some(Shift {
+            rows: count,
+            score: part.score.psi(rows, |row| row.probability),
+            features: features
+                .map(|(at, ((name, telling), bins))| FeatureShift {
+                    name: name.clone(),
+                    psi: bins.psi(rows, |row| value(row, at)),
+                    telling: *telling,
+                })
+                .collect(),
+        })
+    }
+}
+
+fn value(row: &Seen<'_>, at: usize) -> f64 {
+    row.values.get(at).map_or(0.0, |value| f64::from(*value))
+}
+
+impl Part {
+    fn new(width: usize, rows: &[Seen<'_>]) -> Self {
+        Self {
+            rows: rows.len() as u64,
+            features: (0..width).map(|at| Bins::new(rows, |row| value(row, at))).collect(),
+            score: Bins::new(rows, |row| row.probability),
+        }
+    }
+}
+
+impl Bins {
+    /// Ten bins of about equal weight. Where many rows share one value, there are fewer, and that value has its own.
+    fn new(rows: &[Seen<'_>], value: impl Fn(&Seen<'_>) -> f64) -> Self {
+        let mut sorted: Vec<(f64, f64)> = rows.iter().map(|row| (value(row), row.weight)).collect();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();
+        let mut edges: Vec<f64> = Vec::with_capacity(BINS);
+        let mut below = 0.0;
+        for (value, weight) in &sorted {
+            below += weight;
+            while edges.len() < BINS - 1 && below >= (edges.len() + 1) as f64 / BINS as f64 * total {
+                edges.push(*value);
+            }
+        }
+        edges.dedup();
+        // A value that most rows share at the top would otherwise be in one bin with everything below it.
+        if let Some((top, _)) = sorted.last()
+            && edges.last().is_some_and(|edge| edge >= top)
+        {
+            edges.pop();
+            match sorted.iter().rev().find(|(value, _)| value < top) {
+                Some((next, _)) => edges.push(*next),
+                // All rows alike: below, at, above.
+                None => edges.extend([top.next_down(), *top]),
+            }
+            edges.dedup();
+        }
+        let mut bins = Self { edges, shares: Vec::new() };
+        bins.shares = bins.shares_of(rows, value);
+        bins
+    }
+
+    fn psi(&self, rows: &[Seen<'_>], value: impl Fn(&Seen<'_>) -> f64) -> f64 {
+        psi(&self.shares, &self.shares_of(rows, value))
+    }
+
+    fn shares_of(&self, rows: &[Seen<'_>], value: impl Fn(&Seen<'_>) -> f64) -> Vec<f64> {
+        let mut weights = vec![0.0; self.edges.len() + 1];
+        let mut total = 0.0;
+        for row in rows {
+            let value = value(row);
+            weights[self.edges.partition_point(|edge| *edge < value)] += row.weight;
+            total += row.weight;
+        }
+        if total > 0.0 {
+            weights.iter_mut().for_each(|weight| *weight /= total);
+        }
+        weights
+    }
+}
+
+impl Shift {
+    fn is_alarming(&self) -> bool {
+        let telling = self.features.iter().filter(|feature| feature.telling);
+        let moved = telling.clone().filter(|feature| feature.psi > Drift::ALARM).count();
+        self.score > Drift::ALARM || moved >= telling.count().div_ceil(MOVED_PART).max(1)
+    }
+
+    fn largest(&self, legit: bool) -> Largest<'_> {
+        let score = Largest { feature: None, psi: self.score, legit };
+        let features = self.features.iter().filter(|feature| feature.telling);
+        features
+            .map(|feature| Largest { feature: Some(feature.name.as_str()), psi: feature.psi, legit })
+            .fold(score, |largest, next| if next.psi > largest.psi { next } else { largest })
+    }
+}
+
+impl Drift {
+    /// Above this a distribution has moved.
+    pub const WARNING: f64 = 0.1;
+    /// Above this it is another one.
+    pub const ALARM: f64 = 0.25;
+
+    /// An alarm needs rows that the model takes for legitimate; all rows together can only warn, because an attack is
+    /// enough to shift them. And it needs the score, or a quarter of the features: of forty features one or two always
+    /// move from one day to the next (on simulated traffic three of five days), since one forgotten device or one account
+    /// under attack is enough for that.
+    pub fn level(&self) -> Level {
+        if self.legit.as_ref().is_some_and(Shift::is_alarming) {
+            return Level::Alarm;
+        }
+        match self.largest() {
+            Some(largest) if largest.psi > Self::WARNING => Level::Warning,
+            _ => Level::Stable,
+        }
+    }
+
+    /// The index on which the level rests; `None` if nothing could be compared.
+    pub fn largest(&self) -> Option<Largest<'_>> {
+        let legit = self.of_legit();
+        if legit.is_some_and(|legit| legit.psi > Self::ALARM) {
+            return legit;
+        }
+        let all = self.all.as_ref().map(|shift| shift.largest(false));
+        legit.into_iter().chain(all).max_by(|a, b| a.psi.total_cmp(&b.psi))
+    }
+
+    fn of_legit(&self) -> Option<Largest<'_>> {
+        self.legit.as_ref().map(|shift| shift.largest(true))
+    }
+
+    /// For people: what has moved most, on both sets of rows.
+    pub fn sentence(&self) -> String {
+        let told = |largest: Option<Largest<'_>>| match largest {
+            None => "too few rows".to_owned(),
+            Some(Largest { feature, psi, .. }) => format!("{} {psi:.3}", feature.unwrap_or("the score")),
+        };
+        let all = told(self.all.as_ref().map(|shift| shift.largest(false)));
+        let legit = told(self.of_legit());
+        format!("since the last training moved most (PSI): {legit} where it looks legitimate, {all} in all rows")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! From two artifacts and the rows that neither was trained on to the gate's question: everything is scored here, once.
+//!
+//! Held-out rows are scored with the models that have not seen them: the challenger's measured one, and the champion's trial.
+//! What would happen to people, in canaries and live, is asked of the models that would serve.
+//! Nothing is judged here, and rows of another width than the model's are left out.
+
+use super::super::artifact::ModelArtifact;
+use super::super::dataset::{Prepared, Row};
+use super::super::drift::{Drift, Reference, Seen};
+use super::super::evaluation::Evaluation;
+use super::super::gate::{
+    self, Canary, CanaryResult, Challenge, Cuts, Flips, GateOptions, HeldOut, HeldOutFeedback, Judgement, LIVE_MAX,
+    OperatingPoint,
+};
+use super::super::labels::Label;
+use super::Fitted;
+
+/// What is looked at besides the rows of the training.
+pub(super) struct Evidence<'a> {
+    pub(super) canaries: &'a [Canary],
+    /// Latest attempts, oldest first.
+    pub(super) live: &'a [Latest],
+}
+
+/// One of the latest attempts.
+pub(super) struct Latest {
+    pub(super) values: Vec<f32>,
+    /// As far as is known by now; to block an attack is no harm.
+    pub(super) attack: bool,
+}
+
+/// Scores everything with both models and lets the gate judge. `training`: the challenger's measures on its own rows;
+/// `champion` takes the same schema.
+pub(super) fn examine(
+    challenger: &Fitted,
+    champion: Option<&ModelArtifact>,
+    prepared: &Prepared,
+    training: &Evaluation,
+    evidence: &Evidence<'_>,
+    options: GateOptions,
+) -> Judgement {
+    let rows = &prepared.hold_out.rows;
+    let Fitted { measured, serving } = challenger;
+    let hold_out: Vec<HeldOut> = rows.iter().map(|row| held_out(row, measured, champion)).collect();
+    let feedback: Vec<HeldOutFeedback> = rows
+        .iter()
+        .zip(&hold_out)
+        .filter(|(row, _)| row.from_feedback)
+        .map(|(_, scored)| HeldOutFeedback {
+            attack: scored.attack,
+            challenger: scored.challenger,
+            champion: scored.champion,
+        })
+        .collect();
+    let canaries = canaries(evidence.canaries, serving.model.inputs(), serving, champion);
+    let first = evidence.live.len().saturating_sub(LIVE_MAX);
+    let live = &evidence.live[first..];
+    let drift = champion.and_then(|champion| Some(drift(champion.reference.as_ref()?, champion, live)));
+    gate::judge(&Challenge {
+        hold_out: &hold_out,
+        training,
+        feedback: &feedback,
+        canaries: &canaries,
+        live: (!live.is_empty()).then(|| flips(live, serving, champion)),
+        challenger: operating_point(measured),
+        champion: champion.map(operating_point),
+        drift: drift.as_ref(),
+        options,
+        seed: measured.training.options.seed,
+    })
+}
+
+fn operating_point(model: &ModelArtifact) -> OperatingPoint {
+    OperatingPoint { thresholds: model.thresholds, budget: model.training.false_positive_budget }
+}
+
+fn held_out(row: &Row, challenger: &ModelArtifact, champion: Option<&ModelArtifact>) -> HeldOut {
+    let snapshot = row.snapshot();
+    HeldOut {
+        attack: row.label == Label::Attack,
+        weight: row.weight,
+        group: row.group,
+        challenger: challenger.logit(&snapshot),
+        champion: champion.map(|champion| champion.trial_logit(&snapshot)),
+    }
+}
+
+fn canaries(
+    canaries: &[Canary],
+    width: usize,
+    challenger: &ModelArtifact,
+    champion: Option<&ModelArtifact>,
+) -> Vec<CanaryResult> {
+    let cuts = Cuts::of(&challenger.thresholds, champion.map(|champion| &champion.thresholds));
+    canaries
+        .iter()
+        .filter(|canary| canary.snapshots.iter().all(|values| values.len() == width))
+        .map(|canary| {
+            let by_champion = champion.map(|champion| |values: &[f32]| champion.probability(values));
+            CanaryResult::of(canary, cuts, |values| challenger.probability(values), by_champion)
+        })
+        .collect()
+}
+
+/// A model without a block threshold blocks nothing.
+fn flips(live: &[Latest], challenger: &ModelArtifact, champion: Option<&ModelArtifact>) -> Flips {
+    let blocks = |model: &ModelArtifact, latest: &Latest| {
+        model.thresholds.block.is_some_and(|threshold| model.probability(&latest.values) > threshold)
+    };
+    let flips = |latest: &&Latest| {
+        !latest.attack && blocks(challenger, latest) && !champion.is_some_and(|champion| blocks(champion, latest))
+    };
+    Flips { decisions: live.len() as u64, to_block: live.iter().filter(flips).count() as u64 }
+}
+
+fn drift(reference: &Reference, champion: &ModelArtifact, live: &[Latest]) -> Drift {
+    let seen: Vec<Seen<'_>> = live
+        .iter()
+        .map(|latest| Seen {
+            values: &latest.values[..champion.model.inputs().min(latest.values.len())],
+            probability: champion.probability(&latest.values),
+            weight: 1.0,
+        })
+        .collect();
+    reference.compare(&seen)
+}
