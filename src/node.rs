@@ -172,6 +172,7 @@ impl Node {
             schema: Arc::clone(&schema),
             identity: Arc::clone(&identity),
             high_water: Arc::clone(&high_water),
+            state_dir: Arc::clone(&state_dir),
             publisher: publisher.clone(),
             replication: Arc::clone(&replication),
             labeller: Arc::clone(&labeller),

@@ -4,7 +4,9 @@
 //! read to measure, and to train only with `--labels oracle`.
 
 mod measure;
+mod overlay;
 mod prequential;
+mod report;
 mod weak_labels;
 
 use std::collections::HashMap;
@@ -16,6 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::input::Input;
 use super::offline::Player;
 use super::{Common, input, render};
 use crate::config::{Config, Profile};
@@ -23,14 +26,16 @@ use crate::daemon::chain;
 use crate::detection::event::{AttemptEvent, BootId, Snapshot};
 use crate::detection::features::FeatureSchema;
 use crate::detection::record::{CheckedRecord, TrueLabel};
+use crate::learning::artifact::ModelArtifact;
 use crate::learning::dataset::{self, Prepared};
 use crate::learning::gate::GateOptions;
+use crate::learning::hindsight::HindsightLabels;
 use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
 use crate::learning::logistic::Logistic;
 use crate::learning::run::{self, RunOptions, Voters};
 use crate::learning::sample::Sample;
 use crate::tasks::trainer::training_options;
-use measure::{Measured, TestRow};
+use measure::{Lived, Measured, TestRow};
 use weak_labels::WeakLabels;
 
 /// What can be measured: the profiles of a daemon, and the single voters of `ext-mlp16`.
@@ -68,7 +73,13 @@ pub struct EvaluateArgs {
     /// Replay the test as a daemon would live it, with a training every PERIOD (12h, 1d …)
     #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration)]
     prequential: Option<std::time::Duration>,
-    /// Most samples trained on at once [default: training.samples with --prequential, else all]
+    /// Recordings of real attacks, each laid over the test in a run of its own
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    overlay: Vec<PathBuf>,
+    /// Write report.md, report.html and plots into this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Most samples trained on at once [default: all]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     /// Passes over the samples [default: training.epochs]
@@ -101,66 +112,142 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         gate: GateOptions::default(),
         voters,
     };
-    let mut player = Player::new(&config, schema.clone());
-    if let Some(period) = args.prequential {
-        let truth = known_labels(&[train.records.as_slice(), test.records.as_slice()].concat());
-        let setting = prequential::Setting {
-            schema: &schema,
-            options: &options,
-            period_ms: period.as_millis() as i64,
-            labels: args.labels,
-            canaries: &crate::traffic::canaries(&schema),
-            truth: &truth,
-        };
-        let life = prequential::live(player, &train.records, &test.records, &setting)?;
-        let measured = measure::measure_lived(&life.rows, &life.lived);
-        let mut report = measured.to_json();
-        report["trainings"] = json!(life.promoted);
-        report["refused"] = json!(life.refused);
-        if common.json {
-            return render::json(&report);
-        }
-        show(&report);
-        return Ok(());
-    }
-    let samples = train.records.iter().filter_map(|record| sample(record, player.play(record))).collect();
-    let rows: Vec<TestRow> =
-        test.records.iter().map(|record| TestRow::new(record, player.play(record).values)).collect();
-
-    let index = weak_labels::index(&train.records);
-    let hindsight = weak_labels::labels(&index);
-    let weak = (args.labels == Labels::Hindsight).then(|| WeakLabels::measure(&hindsight, &train.records));
-    let policy: Box<dyn LabelPolicy + '_> = match args.labels {
-        Labels::Hindsight => Box::new(hindsight),
-        Labels::Oracle => Box::new(known_labels(&train.records)),
-        Labels::Outcome => Box::new(OutcomeLabels),
+    let overlays = overlay::read(&args.overlay)?;
+    let setting = Setting {
+        config: &config,
+        schema: &schema,
+        options: &options,
+        labels: args.labels,
+        period_ms: args.prequential.map(|period| period.as_millis() as i64),
     };
-    let prepared =
-        dataset::build(samples, Vec::new(), policy.as_ref(), &schema, options.samples_max, options.training.seed)
-            .map_err(|error| Failure::data(format!("cannot train: {error}")))?;
-    let network = fit(&prepared, &schema, &options)?;
-    let measured = measure::measure(&rows, network.thresholds.block, |values| network.probability(values));
-    let baseline = baseline(&prepared, &rows, budget);
-    let mut report = measured.to_json();
+    let mut ran = match setting.period_ms {
+        Some(period_ms) => live(&setting, period_ms, &train, &test)?,
+        None => once(&setting, &train, &test)?,
+    };
+    let report = &mut ran.report;
     report["profile"] = json!(args.profile);
     report["labels"] = json!(args.labels.to_possible_value().map(|value| value.get_name().to_owned()));
     report["overlay"] = json!({});
+    for overlay in &overlays {
+        let laid = overlay.lay(&train.records, &test.records);
+        report["overlay"][&overlay.name] = overlay::measure(&laid, &lived(&setting, &laid.train, &laid.test)?);
+    }
+    if let Some(directory) = &args.report {
+        report::write(directory, &test.records, &ran.lived, &ran.report)?;
+    }
+    if common.json {
+        return render::json(&ran.report);
+    }
+    if let Some(weak) = &ran.weak {
+        weak.show();
+    }
+    show(&ran.report);
+    overlay::show(&ran.report["overlay"]);
+    Ok(())
+}
+
+/// What all runs of one `evaluate` have in common.
+struct Setting<'a> {
+    config: &'a Config,
+    schema: &'a FeatureSchema,
+    options: &'a RunOptions,
+    labels: Labels,
+    /// Time between trainings with `--prequential`.
+    period_ms: Option<i64>,
+}
+
+/// The run on the test as it is.
+struct Ran {
+    /// For `--json`.
+    report: Value,
+    /// What was said of each test record.
+    lived: Vec<Lived>,
+    weak: Option<WeakLabels>,
+}
+
+fn live(setting: &Setting<'_>, period_ms: i64, train: &Input, test: &Input) -> Result<Ran, Failure> {
+    let life = prequential_life(setting, period_ms, &train.records, &test.records)?;
+    let mut report = measure::measure_lived(&life.rows, &life.lived).to_json();
+    report["trainings"] = json!(life.promoted);
+    report["refused"] = json!(life.refused);
+    report["periods"] = prequential::periods(&life, &test.records);
+    Ok(Ran { report, lived: life.lived, weak: None })
+}
+
+fn prequential_life(
+    setting: &Setting<'_>,
+    period_ms: i64,
+    train: &[CheckedRecord],
+    test: &[CheckedRecord],
+) -> Result<prequential::Life, Failure> {
+    let truth = known_labels(&[train, test].concat());
+    let Setting { schema, options, labels, .. } = *setting;
+    let player = Player::new(setting.config, schema.clone());
+    let canaries = crate::traffic::canaries(schema);
+    let lived = prequential::Setting { schema, options, period_ms, labels, canaries: &canaries, truth: &truth };
+    prequential::live(player, train, test, &lived)
+}
+
+fn once(setting: &Setting<'_>, train: &Input, test: &Input) -> Result<Ran, Failure> {
+    let (samples, rows) = play(setting, &train.records, &test.records);
+    let index = weak_labels::index(&train.records);
+    let hindsight = weak_labels::labels(&index);
+    let weak = (setting.labels == Labels::Hindsight).then(|| WeakLabels::measure(&hindsight, &train.records));
+    let (prepared, network) = fitted(setting, samples, &train.records, hindsight)?;
+    let threshold = network.thresholds.block;
+    let lived = measure::score(&rows, threshold, |values| network.probability(values));
+    let mut report = measure::measure_at(&rows, &lived, threshold).to_json();
     report["training"] = json!({
         "samples": prepared.counts.train,
         "hold_out": prepared.counts.hold_out,
-        "epochs": options.training.epochs,
+        "epochs": setting.options.training.epochs,
         "rejected_lines": train.rejected + test.rejected,
     });
     report["weak_labels"] = weak.as_ref().map_or(Value::Null, WeakLabels::to_json);
+    let baseline = baseline(&prepared, &rows, setting.options.false_positive_budget);
     report["baseline"] = baseline.as_ref().map_or(Value::Null, Measured::summary);
-    if common.json {
-        return render::json(&report);
+    Ok(Ran { report, lived, weak })
+}
+
+/// What is said of each test record, and nothing else: an overlay run.
+fn lived(setting: &Setting<'_>, train: &[CheckedRecord], test: &[CheckedRecord]) -> Result<Vec<Lived>, Failure> {
+    if let Some(period_ms) = setting.period_ms {
+        return Ok(prequential_life(setting, period_ms, train, test)?.lived);
     }
-    if let Some(weak) = &weak {
-        weak.show();
-    }
-    show(&report);
-    Ok(())
+    let (samples, rows) = play(setting, train, test);
+    let index = weak_labels::index(train);
+    let (_, network) = fitted(setting, samples, train, weak_labels::labels(&index))?;
+    Ok(measure::score(&rows, network.thresholds.block, |values| network.probability(values)))
+}
+
+type Samples = Vec<(f64, Sample)>;
+
+/// Training samples and test rows; the counters run on from one to the other.
+fn play(setting: &Setting<'_>, train: &[CheckedRecord], test: &[CheckedRecord]) -> (Samples, Vec<TestRow>) {
+    let mut player = Player::new(setting.config, setting.schema.clone());
+    let samples = train.iter().filter_map(|record| sample(record, player.play(record))).collect();
+    let rows = test.iter().map(|record| TestRow::new(record, player.play(record).values)).collect();
+    (samples, rows)
+}
+
+/// The rows of a training and the network that was fitted to them.
+fn fitted(
+    setting: &Setting<'_>,
+    samples: Samples,
+    train: &[CheckedRecord],
+    hindsight: HindsightLabels<'_>,
+) -> Result<(Prepared, ModelArtifact), Failure> {
+    let Setting { schema, options, .. } = *setting;
+    let policy: Box<dyn LabelPolicy + '_> = match setting.labels {
+        Labels::Hindsight => Box::new(hindsight),
+        Labels::Oracle => Box::new(known_labels(train)),
+        Labels::Outcome => Box::new(OutcomeLabels),
+    };
+    let prepared =
+        dataset::build(samples, Vec::new(), policy.as_ref(), schema, options.samples_max, options.training.seed)
+            .map_err(|error| Failure::data(format!("cannot train: {error}")))?;
+    let network = fit(&prepared, schema, options)?;
+    Ok((prepared, network))
 }
 
 fn sample(record: &CheckedRecord, snapshot: Snapshot) -> Option<(f64, Sample)> {
@@ -188,11 +275,7 @@ fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
     KnownLabels(labels.collect::<HashMap<_, _>>())
 }
 
-fn fit(
-    prepared: &Prepared,
-    schema: &FeatureSchema,
-    options: &RunOptions,
-) -> Result<crate::learning::artifact::ModelArtifact, Failure> {
+fn fit(prepared: &Prepared, schema: &FeatureSchema, options: &RunOptions) -> Result<ModelArtifact, Failure> {
     let bar = ProgressBar::new(u64::from(options.training.epochs));
     if let Ok(style) = ProgressStyle::with_template("training {bar:40} epoch {pos}/{len} {msg}") {
         bar.set_style(style);

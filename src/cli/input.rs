@@ -8,7 +8,6 @@ use crate::daemon::chain;
 use crate::detection::pseudonym::Pseudonymizer;
 use crate::detection::record::{AttemptRecord, CheckedRecord};
 use crate::exit;
-use crate::random;
 use crate::records::RecordReader;
 
 /// Bad lines that are named one by one.
@@ -49,13 +48,26 @@ pub fn pseudonymizer() -> Pseudonymizer {
 
 /// All usable records of some files, checked and sorted. Lines that cannot be used are counted, the first few named.
 pub fn checked(files: &[PathBuf]) -> Result<Input, Failure> {
+    let (records, rejected) = checked_with(files, |_| ())?;
+    Ok(Input { records: records.into_iter().map(|(record, ())| record).collect(), rejected })
+}
+
+/// As [`checked`], with something that a checked record no longer tells beside each; and the number of lines not taken.
+pub fn checked_with<T>(
+    files: &[PathBuf],
+    keep: impl Fn(&AttemptRecord) -> T,
+) -> Result<(Vec<(CheckedRecord, T)>, usize), Failure> {
     let pseudonymizer = pseudonymizer();
     let now = clock::now();
     let mut records = Vec::new();
     let mut unusable = 0;
+    let mut number = 0;
     let rejected = raw(files, |record| {
-        match record.check(None, now, &pseudonymizer, random::id) {
-            Ok(checked) => records.push(checked),
+        // Not random: the order of attempts of one instant follows from it, and so does what is learned from them.
+        number += 1;
+        let kept = keep(&record);
+        match record.check(None, now, &pseudonymizer, || format!("record {number}")) {
+            Ok(checked) => records.push((checked, kept)),
             Err(error) => reject(&mut unusable, &error.to_string()),
         }
         Ok(())
@@ -63,8 +75,8 @@ pub fn checked(files: &[PathBuf]) -> Result<Input, Failure> {
     if records.is_empty() {
         return Err(Failure::data("there is not one usable attempt in the input"));
     }
-    records.sort_by_key(|record: &CheckedRecord| record.attempt.ts);
-    Ok(Input { records, rejected: rejected + unusable })
+    records.sort_by_key(|(record, _): &(CheckedRecord, T)| record.attempt.ts);
+    Ok((records, rejected + unusable))
 }
 
 fn reject(rejected: &mut usize, reason: &str) {

@@ -3,6 +3,8 @@
 //! Feeding goes through `POST /v1/attempts`. With `--verdicts` nothing is sent: the attempts are played through counters of
 //! their own, on their own clock, and scored with the last good model of the state directory.
 
+mod against;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -19,7 +21,7 @@ use crate::config::Config;
 use crate::daemon::chain;
 use crate::detection::features::FeatureSchema;
 use crate::detection::record::CheckedRecord;
-use crate::detection::verdict::{self, Verdict, VerdictInput};
+use crate::detection::verdict::{self, Verdict, VerdictAnswer, VerdictInput};
 use crate::learning::artifact::{Expectation, ModelArtifact};
 use crate::node::profile_schema;
 use crate::state::state_dir::StateDir;
@@ -38,10 +40,19 @@ pub struct ReplayArgs {
     /// Send nothing; write what the model of the state directory says about each attempt (JSON lines)
     #[arg(long, value_name = "OUT")]
     verdicts: Option<PathBuf>,
+    /// Send nothing; list who would newly be blocked or released by another model than that of the state directory
+    #[arg(long, conflicts_with = "verdicts")]
+    against_current: bool,
+    /// The other model: an artifact, or a copy of a model.bin [default: the last refused challenger of this node]
+    #[arg(long, value_name = "FILE", requires = "against_current")]
+    model: Option<PathBuf>,
 }
 
 /// Carries out `replay`.
 pub fn run(common: &Common, args: &ReplayArgs) -> Result<(), Failure> {
+    if args.against_current {
+        return against::run(common, &args.files, args.model.as_deref());
+    }
     match &args.verdicts {
         Some(out) => score(common, &args.files, out),
         None => feed(common, &args.files),
@@ -112,16 +123,7 @@ fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> 
         let known_good = player.known_good(record);
         let snapshot = player.play(record);
         let probability = model.probability(&snapshot.values);
-        let answer = verdict::decide(&VerdictInput {
-            enabled: true,
-            trained: true,
-            static_rule_triggered: record.attempt.static_rule_triggered,
-            probability: Some(probability),
-            block_threshold: config.ml.threshold.or(model.thresholds.block),
-            watch_threshold: model.thresholds.watch,
-            known_good,
-            ..VerdictInput::default()
-        });
+        let answer = decide(&config, &model, record, probability, known_good);
         *verdicts.entry(answer.verdict.as_str()).or_default() += 1;
         let line = line(record, answer.verdict, probability, answer.reason);
         writeln!(file, "{line}").map_err(cannot_write)?;
@@ -136,6 +138,26 @@ fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> 
         out!("{verdict:>8}: {count}");
     }
     Ok(())
+}
+
+/// What the daemon would answer with this model, neither learning only nor overridden.
+fn decide(
+    config: &Config,
+    model: &ModelArtifact,
+    record: &CheckedRecord,
+    probability: f64,
+    known_good: bool,
+) -> VerdictAnswer {
+    verdict::decide(&VerdictInput {
+        enabled: true,
+        trained: true,
+        static_rule_triggered: record.attempt.static_rule_triggered,
+        probability: Some(probability),
+        block_threshold: config.ml.threshold.or(model.thresholds.block),
+        watch_threshold: model.thresholds.watch,
+        known_good,
+        ..VerdictInput::default()
+    })
 }
 
 fn line(record: &CheckedRecord, verdict: Verdict, probability: f64, reason: &str) -> serde_json::Value {

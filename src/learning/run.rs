@@ -89,6 +89,8 @@ pub enum RunOutcome {
         evaluation: Box<Evaluation>,
         /// With every criterion; its verdict tells a refusal from a model that waits for an approval.
         judgement: Box<Judgement>,
+        /// The challenger itself, for whoever wants to see what it would have done.
+        challenger: Box<ModelArtifact>,
     },
     /// Nothing was trained.
     NotEnoughData {
@@ -143,7 +145,8 @@ pub fn run(
         Verdict::Promote => RunOutcome::Promoted(Box::new(Trained { artifact: serving, samples, reason, judgement })),
         Verdict::Hold | Verdict::Refuse => {
             let evaluation = Box::new(measured.evaluation);
-            RunOutcome::Refused { reason, samples, evaluation, judgement: Box::new(judgement) }
+            let (judgement, challenger) = (Box::new(judgement), Box::new(serving));
+            RunOutcome::Refused { reason, samples, evaluation, judgement, challenger }
         }
     })
 }

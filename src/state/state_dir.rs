@@ -17,6 +17,7 @@ use crate::store::registry::ModelId;
 use crate::store::{MODEL_MAX, Position};
 
 const MODEL_FILE: &str = "model.bin";
+const CHALLENGER_FILE: &str = "challenger.bin";
 const CHECKPOINT_FILE: &str = "checkpoint.bin";
 /// lineage (16), generation (8), content hash (32).
 const MODEL_HEADER: usize = 56;
@@ -133,9 +134,23 @@ impl StateDir {
         Some((id, artifact.to_vec()))
     }
 
-    /// Forgets the last good model: the fleet was reset.
+    /// Keeps the last challenger that the gate did not let through, in place of the one before. One that is larger than a
+    /// model may be is not kept.
+    pub fn save_challenger(&self, artifact: &[u8]) {
+        if artifact.len() <= MODEL_MAX {
+            self.save(CHALLENGER_FILE, artifact);
+        }
+    }
+
+    /// The challenger as it was saved; its bytes are still to be verified.
+    pub fn load_challenger(&self) -> Option<Vec<u8>> {
+        self.read(CHALLENGER_FILE, MODEL_MAX as u64)
+    }
+
+    /// Forgets the last good model, and the challenger that was held against it: the fleet was reset.
     pub fn forget_model(&self) {
         let _ = fs::remove_file(self.path(MODEL_FILE));
+        let _ = fs::remove_file(self.path(CHALLENGER_FILE));
     }
 
     /// Renames a damaged model or other file, so that a person can look at it and the next start does not trip again.
@@ -216,6 +231,24 @@ mod tests {
         assert_eq!(state.load_checkpoint(), None);
         assert!(state.path("checkpoint.bin.bad").exists());
         assert!(!state.path(CHECKPOINT_FILE).exists());
+    }
+
+    #[test]
+    fn the_challenger_is_the_last_one_is_the_owners_and_goes_with_a_reset() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let state = StateDir::open(root.path()).expect("writable");
+        assert_eq!(state.load_challenger(), None);
+
+        state.save_challenger(b"first");
+        state.save_challenger(b"second");
+        state.save_challenger(&vec![0; MODEL_MAX + 1]);
+
+        assert_eq!(state.load_challenger(), Some(b"second".to_vec()));
+        let mode = fs::metadata(state.path(CHALLENGER_FILE)).expect("written").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        state.forget_model();
+        assert_eq!(state.load_challenger(), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::publisher::{HistoryNote, PublishError, PublishJob, PublisherHandle};
 use super::replication::Replication;
 use crate::clock;
 use crate::config::{ActivationFunction, Config, Optimizer, Profile};
-use crate::learning::artifact::ModelArtifact;
+use crate::learning::artifact::{ArtifactHeader, ModelArtifact};
 use crate::learning::evaluation::Evaluation;
 use crate::learning::gate::GateOptions;
 use crate::learning::hindsight::{FrozenLabels, LabelCounts};
@@ -31,6 +31,7 @@ use crate::serving::schema::SchemaSlot;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
+use crate::state::state_dir::StateDir;
 use crate::store::registry::{
     Lease, LeaseReply, ModelId, PublishReply, RefusalReply, RefusalRequest, Registry, TriggerKey,
 };
@@ -119,6 +120,7 @@ pub struct Trainer {
     pub(crate) schema: Arc<SchemaSlot>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) high_water: Arc<HighWaterFile>,
+    pub(crate) state_dir: Arc<StateDir>,
     pub(crate) publisher: PublisherHandle,
     pub(crate) replication: Arc<Replication>,
     pub(crate) labeller: Arc<Labeller>,
@@ -284,7 +286,8 @@ impl Trainer {
                     }
                 }
             }
-            RunOutcome::Refused { reason, samples, evaluation, judgement } => {
+            RunOutcome::Refused { reason, samples, evaluation, judgement, challenger } => {
+                self.keep_challenger(&challenger, registry, &note);
                 note.samples = samples;
                 note.evaluation = Some(Evaluation::clone(&evaluation));
                 note.gate = Some(*judgement);
@@ -298,6 +301,21 @@ impl Trainer {
                 self.refuse(request, lease, watermark, &note, "not_enough_data").await?;
                 Ok(TrainReport::NotEnoughData { reason })
             }
+        }
+    }
+
+    /// Keeps a refused challenger, so that an operator can look at what it would have done (`replay --against-current`).
+    fn keep_challenger(&self, challenger: &ModelArtifact, registry: &Registry, note: &HistoryNote) {
+        let header = ArtifactHeader {
+            lineage: registry.lineage.unwrap_or_default(),
+            // It never got one.
+            generation: 0,
+            trained_at_ms: note.trained_at.millis(),
+            node: note.node.clone(),
+        };
+        match challenger.encode(&header) {
+            Ok(encoded) => self.state_dir.save_challenger(&encoded.bytes),
+            Err(error) => warn!("the refused challenger is not kept: {error}"),
         }
     }
 

@@ -88,6 +88,106 @@ fn generated_traffic_is_evaluated_and_the_network_beats_chance_in_the_right_dire
     assert!(report["baseline"]["roc_auc"].as_f64() > Some(0.5), "{report}");
 }
 
+/// Attacks as a honeypot records them: few fields, empty names, and logins that it let in.
+fn recording(path: &Path, year: u32) {
+    let lines: Vec<String> = (0..120)
+        .map(|number| {
+            let (hour, minute, second) = (number / 40, number % 40, number % 60);
+            let name = if number % 10 == 0 { String::new() } else { format!("name{}", number % 13) };
+            json!({ "ts": format!("{year}-05-06T{hour:02}:{minute:02}:{second:02}Z"), "client_ip": "203.0.113.77",
+                "username": name, "success": number % 3 == 0, "protocol": "ssh", "label": "attack" })
+            .to_string()
+        })
+        .collect();
+    std::fs::write(path, lines.join("\n")).expect("a writable directory");
+}
+
+#[test]
+fn recorded_attacks_are_laid_over_the_test_and_reported_with_and_without_a_life() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| root.path().join(name);
+    let (train, test, overlay, more) = (at("train.jsonl"), at("test.jsonl"), at("pot<b>.jsonl"), at("more.jsonl"));
+    let made = run(&["generate", "--users", "60", "--days", "3", "--seed", "1"]);
+    let made = String::from_utf8(made.stdout).expect("UTF-8");
+    let lines: Vec<&str> = made.lines().collect();
+    let (first, last) = lines.split_at(lines.len() * 4 / 5);
+    for (path, lines) in [(&train, first), (&test, last)] {
+        std::fs::write(path, lines.join("\n")).expect("a writable directory");
+    }
+    recording(&overlay, 2018);
+    recording(&more, 2019);
+    let directory = at("report");
+
+    for life in [&[][..], &["--prequential", "6h"]] {
+        // Recorded attacks with few fields may also be learned from.
+        let files = ["evaluate", "--train", text(&train), text(&more), "--test", text(&test), "--labels", "oracle"];
+        let rest = ["--overlay", text(&overlay), "--report", text(&directory), "--epochs", "5", "--json"];
+        let report = json_of(&run(&[&files[..], &rest, life].concat()));
+
+        let laid = &report["overlay"]["pot<b>.jsonl"];
+        assert_eq!(
+            (&laid["attempts"], &laid["sources"], &laid["unnamed"]),
+            (&json!(120), &json!(1), &json!(12)),
+            "{laid}"
+        );
+        assert!(laid["dropped_fields"].as_array().is_some_and(|fields| fields.contains(&json!("password_hash"))));
+        assert!(laid["mapped_names"]["attempts"].as_u64() > Some(0), "{laid}");
+        for key in ["recall", "sources_detected", "median_time_to_detect", "realised_fpr"] {
+            assert!(laid.get(key).is_some(), "{key} is missing in {laid}");
+        }
+        assert_eq!((&report["profile"], &report["labels"]), (&json!("compat-6"), &json!("oracle")), "{report}");
+        assert_eq!(report["periods"].is_array(), !life.is_empty());
+        let page = std::fs::read_to_string(directory.join("report.html")).expect("a page");
+        assert!(page.contains("pot&lt;b&gt;.jsonl") && !page.contains("<b>"));
+        let auc = format!("{:.4}", report["roc_auc"].as_f64().expect("an AUC"));
+        assert!(page.contains(&auc), "{auc} is not in the page");
+        assert_eq!(page.contains("False-positive rate by training"), !life.is_empty());
+        assert!(directory.join("report.md").exists() && directory.join("roc.svg").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_challenger_is_kept_and_shown_against_the_current_model() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let log = root.path().join("history.jsonl");
+    let made = run(&["generate", "--users", "60", "--days", "4", "--attack-share", "0.4", "--out", text(&log)]);
+    assert_eq!(code(&made), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    let (url, token) = (format!("http://{}", daemon.http.address()), daemon.state_dir().join("admin.token"));
+    let state_dir = daemon.state_dir();
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nauthilus-neural"));
+        command.args(arguments).args(["--json", "--url", &url, "--token-file", text(&token)]);
+        command.env("NAUTHILUS_NEURAL__NODE__STATE_DIR", &state_dir).env("NAUTHILUS_NEURAL__ML__THRESHOLD", "0.5");
+        tokio::task::block_in_place(|| command.output().expect("the binary runs"))
+    };
+    json_of(&ask(&["replay", text(&log)]));
+    assert_eq!(json_of(&ask(&["train", "--epochs", "60"]))["outcome"], "promoted");
+    let against = ["replay", text(&log), "--against-current"];
+
+    let without = ask(&against);
+    assert_eq!(code(&without), Some(65), "{}", String::from_utf8_lossy(&without.stderr));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("--model FILE"));
+    let copy = root.path().join("copy.bin");
+    std::fs::copy(state_dir.join("model.bin"), &copy).expect("a model");
+    let same = json_of(&ask(&[&against[..], &["--model", text(&copy)]].concat()));
+    assert_eq!((&same["agree"], &same["newly_blocked"]["attempts"]), (&same["attempts"], &json!(0)), "{same}");
+
+    let weak = json_of(&ask(&["train", "--epochs", "1", "--samples", "100"]));
+    assert_eq!(weak["outcome"], "refused", "{weak}");
+    let other = json_of(&ask(&against));
+
+    let count = |key: &str| other[key]["attempts"].as_u64().expect("a number");
+    let changed = count("newly_blocked") + count("released");
+    assert_eq!(Some(changed), other["attempts"].as_u64().zip(other["agree"].as_u64()).map(|(all, same)| all - same));
+    assert!(changed > 0, "{other}");
+    let pairs = other[if count("released") > 0 { "released" } else { "newly_blocked" }]["pairs"][0].clone();
+    assert!(pairs["network"].as_str().is_some_and(|network| network.contains('/')), "{pairs}");
+    assert!(pairs["username"].is_string() && pairs["addresses"].is_object(), "{pairs}");
+    // The state of the daemon is as before.
+    assert_eq!(json_of(&ask(&["status"]))["model"]["generation"], 1);
+}
+
 #[test]
 fn the_same_seed_generates_the_same_bytes() {
     let generate = |seed| run(&["generate", "--users", "40", "--days", "1", "--seed", seed]).stdout;
@@ -152,5 +252,8 @@ fn exit_codes_say_what_kind_of_failure_it_was() {
     assert_eq!(code(&run(&["evaluate", "--train", text(&rubbish), "--test", text(&rubbish)])), Some(65));
     assert_eq!(code(&run(&["feedback", "--brute-force", "--legitimate"])), Some(64));
     assert_eq!(code(&run(&["explode"])), Some(64));
+    assert_eq!(code(&run(&["replay", text(&rubbish), "--model", text(&rubbish)])), Some(64));
+    let files = ["evaluate", "--train", text(&rubbish), "--test", text(&rubbish), "--overlay", text(&rubbish)];
+    assert_eq!(code(&run(&files)), Some(65));
     assert_eq!(code(&run(&["--version"])), Some(0));
 }

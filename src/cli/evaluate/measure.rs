@@ -42,8 +42,8 @@ impl TestRow {
     }
 }
 
-/// Share of flagged attempts; `None` without attempts, or where a model could not flag.
-fn share(flagged: impl Iterator<Item = Option<bool>>) -> Option<f64> {
+/// Share of flagged attempts, 0–1; `None` without attempts, or where a model could not flag.
+pub fn share(flagged: impl Iterator<Item = Option<bool>>) -> Option<f64> {
     let (mut hits, mut all) = (0u64, 0u64);
     for flag in flagged {
         hits += u64::from(flag?);
@@ -72,16 +72,23 @@ pub struct Lived {
 
 /// Scores every row and measures those with a label. `threshold`: `None` = the model may only watch.
 pub fn measure(rows: &[TestRow], threshold: Option<f64>, probability: impl Fn(&[f32]) -> f64) -> Measured {
-    let lived: Vec<Lived> = rows
-        .iter()
-        .map(|row| {
-            let score = probability(&row.values);
-            Lived { score, flagged: threshold.map(|threshold| score > threshold) }
-        })
-        .collect();
-    let mut measured = measure_lived(rows, &lived);
+    measure_at(rows, &score(rows, threshold, probability), threshold)
+}
+
+/// Measures what one model with one threshold said of each row.
+pub fn measure_at(rows: &[TestRow], lived: &[Lived], threshold: Option<f64>) -> Measured {
+    let mut measured = measure_lived(rows, lived);
     measured.evaluation.threshold = threshold;
     measured
+}
+
+/// What a model says of each row.
+pub fn score(rows: &[TestRow], threshold: Option<f64>, probability: impl Fn(&[f32]) -> f64) -> Vec<Lived> {
+    let lived = rows.iter().map(|row| {
+        let score = probability(&row.values);
+        Lived { score, flagged: threshold.map(|threshold| score > threshold) }
+    });
+    lived.collect()
 }
 
 /// Measures what was said of each row. The rates are those of the flags, whatever threshold was in force when.
@@ -217,8 +224,8 @@ fn sources(rows: &[TestRow], flagged: &[Option<bool>]) -> Map<String, Value> {
         .collect()
 }
 
-/// The lower median.
-fn median(values: &mut [usize]) -> Option<usize> {
+/// The lower median; `None` of nothing.
+pub fn median(values: &mut [usize]) -> Option<usize> {
     values.sort_unstable();
     values.get(values.len().checked_sub(1)? / 2).copied()
 }

@@ -5,13 +5,15 @@
 
 use std::sync::atomic::AtomicBool;
 
+use serde_json::{Value, json};
+
 use super::super::failure::Failure;
 use super::super::offline::Player;
-use super::measure::{Lived, TestRow};
+use super::measure::{Lived, TestRow, share};
 use crate::daemon::chain;
 use crate::detection::attempt::{Outcome, Timestamp};
 use crate::detection::features::FeatureSchema;
-use crate::detection::record::CheckedRecord;
+use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::gate::Canary;
 use crate::learning::hindsight::{HindsightIndex, HindsightLabels, HindsightLimits, LOOK_AHEAD_MS};
@@ -45,6 +47,18 @@ pub struct Life {
     pub promoted: usize,
     /// Trainings that the gate refused, with the reasons.
     pub refused: Vec<String>,
+    /// Every training in the order of time.
+    pub trainings: Vec<Training>,
+}
+
+/// One scheduled training and what served after it.
+pub struct Training {
+    /// When it was, in event time.
+    pub at: Timestamp,
+    /// `None` if it promoted a model, else why not.
+    pub refused: Option<String>,
+    /// The block threshold in force from then on; `None` = the model may only watch.
+    pub threshold: Option<f64>,
 }
 
 /// Lives through `train` without scoring and through `test` scoring.
@@ -65,7 +79,8 @@ pub fn live(
         let snapshot = player.play(record);
         past.happened(record, super::sample(record, snapshot));
     }
-    let mut life = Life { rows: Vec::new(), lived: Vec::new(), promoted: 0, refused: Vec::new() };
+    let mut life =
+        Life { rows: Vec::new(), lived: Vec::new(), promoted: 0, refused: Vec::new(), trainings: Vec::new() };
     let mut serving: Option<ModelArtifact> = None;
     let mut next = test.first().map_or(Timestamp::from_millis(0), |first| first.attempt.ts);
     for record in test {
@@ -82,6 +97,29 @@ pub fn live(
         past.happened(record, super::sample(record, snapshot));
     }
     Ok(life)
+}
+
+/// The time between each training and the next, with what was flagged in it, under the names of `evaluate --json`.
+pub fn periods(life: &Life, test: &[CheckedRecord]) -> Value {
+    let from = |training: &Training| test.partition_point(|record| record.attempt.ts < training.at);
+    let ends = life.trainings.iter().skip(1).map(from).chain([test.len()]);
+    let periods = life.trainings.iter().zip(ends).map(|(training, end)| {
+        let begin = from(training);
+        let of = |label: TrueLabel| {
+            let rows = test[begin..end].iter().zip(&life.lived[begin..end]);
+            rows.filter(move |(record, _)| record.truth.label == Some(label)).map(|(_, lived)| lived.flagged)
+        };
+        json!({
+            "at": training.at.to_string(),
+            "refused": training.refused,
+            "threshold": training.threshold,
+            "attempts": end - begin,
+            "attacks": of(TrueLabel::Attack).count(),
+            "recall": share(of(TrueLabel::Attack)),
+            "realised_fpr": share(of(TrueLabel::Legit)),
+        })
+    });
+    Value::Array(periods.collect())
 }
 
 /// Everything that has happened up to a moment.
@@ -124,6 +162,7 @@ impl Past {
             &mut |_| {},
         )
         .map_err(|error| Failure::data(chain(&error)))?;
+        let refused_before = life.refused.len();
         match outcome {
             RunOutcome::Promoted(trained) => {
                 life.promoted += 1;
@@ -135,6 +174,9 @@ impl Past {
             }
             RunOutcome::NotEnoughData { reason } => life.refused.push(format!("{now}: {reason}")),
         }
+        let refused = life.refused.get(refused_before).cloned();
+        let threshold = serving.as_ref().and_then(|model| model.thresholds.block);
+        life.trainings.push(Training { at: now, refused, threshold });
         Ok(())
     }
 }
