@@ -135,7 +135,7 @@ fn recorded_attacks_are_laid_over_the_test_and_reported_with_and_without_a_life(
         for key in ["recall", "sources_detected", "median_time_to_detect", "realised_fpr"] {
             assert!(laid.get(key).is_some(), "{key} is missing in {laid}");
         }
-        assert_eq!((&report["profile"], &report["labels"]), (&json!("compat-6"), &json!("oracle")), "{report}");
+        assert_eq!((&report["profile"], &report["labels"]), (&json!("ext-mlp16"), &json!("oracle")), "{report}");
         assert_eq!(report["periods"].is_array(), !life.is_empty());
         let page = std::fs::read_to_string(directory.join("report.html")).expect("a page");
         assert!(page.contains("pot&lt;b&gt;.jsonl") && !page.contains("<b>"));

@@ -5,7 +5,7 @@
 //! 6 to 20 %, while recall on the hold-out fell by a single point. Where canaries come from is not known here.
 
 use super::super::threshold::Thresholds;
-use super::{Challenge, Criterion, Status, failed_if};
+use super::{Challenge, Criterion, OperatingPoint, Status, failed_if};
 
 /// An attack scenario may lose this much of its flagged share against the champion, and a legitimate one may gain this
 /// much. Measured between seeds of the same training: up to 0.23 lost, and mostly up to 0.10 gained. The measured
@@ -102,17 +102,30 @@ impl CanaryResult {
 
 /// The attack half and the legitimate half.
 pub(super) fn judge(challenge: &Challenge<'_>) -> [Criterion; 2] {
-    [("canary_attacks", true, LOSS_MAX), ("canary_legit", false, RISE_MAX)].map(|(name, attack, tolerance)| {
-        let half: Vec<&CanaryResult> =
-            challenge.canaries.iter().filter(|result| result.attack == attack && result.attempts > 0).collect();
-        if half.is_empty() {
-            return Criterion::not_measured(name, "no canaries were played");
-        }
-        match challenge.champion {
-            Some(_) if half.iter().all(|result| result.champion.is_some()) => against_champion(name, &half, tolerance),
-            _ => alone(name, attack, &half),
-        }
-    })
+    [("canary_attacks", true, LOSS_MAX), ("canary_legit", false, RISE_MAX)]
+        .map(|(name, attack, tolerance)| {
+            let half: Vec<&CanaryResult> =
+                challenge.canaries.iter().filter(|result| result.attack == attack && result.attempts > 0).collect();
+            if half.is_empty() {
+                return Criterion::not_measured(name, "no canaries were played");
+            }
+            match challenge.champion {
+                Some(_) if half.iter().all(|result| result.champion.is_some()) => {
+                    against_champion(name, &half, tolerance)
+                }
+                _ => alone(name, attack, &half),
+            }
+        })
+        .map(|criterion| match criterion.status {
+            // Two models that only watch stop nobody, and those of young sites differ widely from one to the next.
+            Status::Failed if nobody_is_blocked(challenge) => Criterion { status: Status::Noted, ..criterion },
+            _ => criterion,
+        })
+}
+
+fn nobody_is_blocked(challenge: &Challenge<'_>) -> bool {
+    let blocks = |point: &OperatingPoint| point.thresholds.block.is_some();
+    !blocks(&challenge.challenger) && challenge.champion.as_ref().is_some_and(|champion| !blocks(champion))
 }
 
 /// Every scenario for itself; the one that got worst is told.

@@ -263,6 +263,21 @@ fn a_first_model_that_sees_little_is_noted_and_one_that_blocks_honest_mistakes_i
 }
 
 #[test]
+fn canaries_are_only_noted_where_neither_model_blocks_anybody() {
+    let watches = OperatingPoint { thresholds: Thresholds { block: None, watch: Some(0.6) }, budget: 0.01 };
+    let canaries = vec![canary("stale_client", false, 200, 90, Some(12))];
+    let judged = |challenger, champion| {
+        Case { canaries: canaries.clone(), challenger, champion: Some(champion), ..Case::default() }.judge()
+    };
+    let blocks = Case::default().challenger;
+
+    let neither = judged(watches, watches);
+    assert_eq!((neither.verdict, status(&neither, "canary_legit")), (Verdict::Promote, Status::Noted));
+    refused_by(&judged(watches, blocks), "canary_legit");
+    refused_by(&judged(blocks, watches), "canary_legit");
+}
+
+#[test]
 fn canaries_are_counted_at_thresholds_that_both_models_have() {
     let both = Thresholds { block: Some(0.9), watch: Some(0.6) };
     let watch_only = Thresholds { block: None, watch: Some(0.7) };
