@@ -79,7 +79,7 @@ pub struct EvaluateArgs {
     /// Write report.md, report.html and plots into this directory
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Most samples trained on at once [default: all]
+    /// Most samples trained on at once [default: training.samples with --prequential, else all]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     /// Passes over the samples [default: training.epochs]
@@ -105,7 +105,11 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     let train = input::checked(&args.train)?;
     let test = input::checked(&args.test)?;
     let options = RunOptions {
-        samples_max: args.samples.unwrap_or(usize::MAX),
+        samples_max: args.samples.unwrap_or(if args.prequential.is_some() {
+            usize::try_from(config.training.samples).unwrap_or(usize::MAX)
+        } else {
+            usize::MAX
+        }),
         training: training_options(&config, args.epochs.unwrap_or(config.training.epochs)),
         false_positive_budget: budget,
         profile: args.profile.clone(),

