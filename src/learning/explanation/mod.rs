@@ -76,20 +76,22 @@ pub fn explain(
     snapshot: &Snapshot,
     block_threshold: Option<f64>,
 ) -> Result<Explanation, ExplanationError> {
-    let row = snapshot.values.as_slice();
-    let fingerprint = schema.fingerprint();
-    if snapshot.fingerprint != fingerprint || artifact.schema.fingerprint != fingerprint || row.len() != schema.len() {
+    let width = artifact.model.inputs();
+    // The list of additional features may have grown since the model was trained, or since the request was recorded.
+    let aligned = schema.align(snapshot.fingerprint, &snapshot.values, schema.len());
+    let Some(row) = aligned.filter(|_| schema.accepts(artifact.schema.fingerprint, width)) else {
         return Err(ExplanationError::Schema);
-    }
+    };
+    let (row, groups) = (&row[..width], &schema.groups()[..width]);
     let background = artifact.background.as_slice();
     let logit = |row: &[f32]| artifact.logit(row);
-    let attribution = shapley::attribute(row, background, schema.groups(), logit).map_err(|error| match error {
+    let attribution = shapley::attribute(row, background, groups, logit).map_err(|error| match error {
         AttributionError::NoBackground => ExplanationError::NoBackground,
         AttributionError::Width => ExplanationError::Schema,
         other => ExplanationError::Groups(other),
     })?;
     let all = Evidence::of(schema, row);
-    let mut parts: Vec<_> = attribution.parts.into_iter().zip(shapley::members(schema.groups())).collect();
+    let mut parts: Vec<_> = attribution.parts.into_iter().zip(shapley::members(groups)).collect();
     // Stable: of equal ones the first of the schema.
     parts.sort_by(|((_, a), _), ((_, b), _)| b.abs().total_cmp(&a.abs()));
     let probability = numeric::sigmoid(attribution.score);

@@ -2,6 +2,7 @@
 
 use super::super::artifact::tests::artifact;
 use super::*;
+use crate::detection::additional::{FeatureList, Kind, Proposal};
 use crate::detection::features::Group;
 use crate::learning::mlp::{Activation, Mlp};
 use crate::learning::standardizer::Standardizer;
@@ -121,4 +122,19 @@ fn every_group_has_few_enough_companions() {
         let groups: Vec<Group> = shapley::members(schema.groups()).into_iter().map(|(group, _)| group).collect();
         assert!(groups.len() <= shapley::GROUPS_MAX, "{groups:?}");
     }
+}
+
+#[test]
+fn models_and_snapshots_of_before_the_list_grew_are_explained() {
+    let (artifact, short) = compat6();
+    let proposal = Proposal { name: "risk".into(), kind: Kind::Number };
+    let long = short.with_additional(&FeatureList::default().with(&[proposal], 16, 0));
+    let values = vec![0.01, 0.9, 1.0, 0.4, 0.125, 1.0];
+    let known = Snapshot { fingerprint: short.fingerprint(), values: values.clone() };
+    let grown = Snapshot { fingerprint: long.fingerprint(), values: [values, vec![0.5, 0.0]].concat() };
+
+    let expected = explain(&artifact, &short, &known, None).expect("one kind");
+
+    assert_eq!(explain(&artifact, &long, &grown, None).expect("a beginning of it"), expected);
+    assert_eq!(explain(&artifact, &long, &known, None).expect("recorded before"), expected);
 }
