@@ -17,6 +17,9 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::RedisStore;
 use crate::store::{Limits, Store};
 
+/// Most samples of one training.
+const DEMO_SAMPLES: u64 = 5_000;
+
 /// How long a Redis may take to answer before the demo gives up on it.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -46,6 +49,8 @@ impl Fleet {
         let tag = random::id();
         let root = std::env::temp_dir().join(format!("nauthilus-neural-demo-{tag}"));
         let mut base = Config::default();
+        // Enough for five days of a small site, and quick.
+        base.training.samples = DEMO_SAMPLES;
         base.store.path = Some(root.join("store.redb"));
         if let Some(url) = redis {
             base.store.backend = Backend::Redis;
