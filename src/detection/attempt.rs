@@ -225,3 +225,27 @@ pub fn client_network(ip: IpAddr) -> IpAddr {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A plain IMAP login of which the caller tells no more than it must. Tests change what they are about.
+    pub(crate) fn plain(ts: Timestamp, request: &str, client_ip: IpAddr, user: u8) -> Attempt {
+        Attempt {
+            client: ClientDetails::default(),
+            categories: Vec::new(),
+            ts,
+            request: RequestKey::of(request),
+            client_ip,
+            name: Pseudonym([user; 16]),
+            user: Pseudonym([user; 16]),
+            password: None,
+            protocol: Protocol::Imap,
+            user_found: None,
+            suspicious_network: None,
+            no_auth: false,
+            static_rule_triggered: false,
+        }
+    }
+}

@@ -94,7 +94,6 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::detection::attempt::{Attempt, Protocol, Pseudonym, RequestKey};
 
     const ORIGIN: BootId = BootId([1; 16]);
 
@@ -103,21 +102,8 @@ mod tests {
     }
 
     fn event(seconds: i64, historical: bool) -> AttemptEvent {
-        let attempt = Attempt {
-            client: crate::detection::client::ClientDetails::default(),
-            categories: Vec::new(),
-            ts: at(seconds),
-            request: RequestKey::of("request"),
-            client_ip: IpAddr::from([192, 0, 2, 1]),
-            name: Pseudonym([1; 16]),
-            user: Pseudonym([1; 16]),
-            password: None,
-            protocol: Protocol::Imap,
-            user_found: None,
-            suspicious_network: None,
-            no_auth: false,
-            static_rule_triggered: false,
-        };
+        let attempt =
+            crate::detection::attempt::testing::plain(at(seconds), "request", IpAddr::from([192, 0, 2, 1]), 1);
         AttemptEvent { origin: ORIGIN, seq: 5, attempt, outcome: None, snapshot: None, decision: None, historical }
     }
 

@@ -228,7 +228,6 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::detection::attempt::{Protocol, Pseudonym, RequestKey};
     use crate::learning::hindsight::HindsightRule;
 
     const HOUR: i64 = 60;
@@ -240,21 +239,12 @@ mod tests {
     }
 
     fn attempt(minutes: i64, user: u8) -> Attempt {
-        Attempt {
-            client: crate::detection::client::ClientDetails::default(),
-            categories: Vec::new(),
-            ts: at(minutes),
-            request: RequestKey::of(&format!("{minutes} {user}")),
-            client_ip: IpAddr::from([192, 0, 2, user]),
-            name: Pseudonym([user; 16]),
-            user: Pseudonym([user; 16]),
-            password: None,
-            protocol: Protocol::Imap,
-            user_found: None,
-            suspicious_network: None,
-            no_auth: false,
-            static_rule_triggered: false,
-        }
+        crate::detection::attempt::testing::plain(
+            at(minutes),
+            &format!("{minutes} {user}"),
+            IpAddr::from([192, 0, 2, user]),
+            user,
+        )
     }
 
     fn sample(minutes: i64, user: u8, historical: bool) -> Sample {

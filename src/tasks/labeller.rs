@@ -150,7 +150,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::detection::attempt::{Attempt, Outcome, Protocol, Pseudonym, RequestKey, Timestamp};
+    use crate::detection::attempt::{Outcome, Timestamp};
     use crate::detection::event::{AttemptEvent, BootId, Snapshot};
     use crate::detection::features::FeatureSchema;
     use crate::detection::pseudonym::Pseudonymizer;
@@ -200,21 +200,12 @@ mod tests {
 
     /// Another node's login, which this node reads from the stream, with its sample.
     async fn login(labeller: &Labeller, seq: u64, minutes: i64, user: u8, success: bool) {
-        let attempt = Attempt {
-            client: crate::detection::client::ClientDetails::default(),
-            categories: Vec::new(),
-            ts: at(minutes),
-            request: RequestKey::of(&seq.to_string()),
-            client_ip: IpAddr::from([192, 0, 2, user]),
-            name: Pseudonym([user; 16]),
-            user: Pseudonym([user; 16]),
-            password: None,
-            protocol: Protocol::Imap,
-            user_found: None,
-            suspicious_network: None,
-            no_auth: false,
-            static_rule_triggered: false,
-        };
+        let attempt = crate::detection::attempt::testing::plain(
+            at(minutes),
+            &seq.to_string(),
+            IpAddr::from([192, 0, 2, user]),
+            user,
+        );
         let event = AttemptEvent {
             origin: BootId([2; 16]),
             seq,
