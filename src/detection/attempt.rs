@@ -226,6 +226,15 @@ pub fn client_network(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// What an address shares with the others that its provider may give the same customer tomorrow: the /16 of an IPv4
+/// address, the /32 of an IPv6 address (what registries hand out to providers). The two kinds never coincide.
+pub fn address_range(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(v4) => u64::from(u32::from(v4) >> 16),
+        IpAddr::V6(v6) => 1 << 32 | (u128::from(v6) >> 96) as u64,
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;

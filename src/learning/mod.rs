@@ -1,7 +1,7 @@
 //! How the detector learns: from samples and feedback to a judged, publishable model. Pure: no clock, no files, no store.
 //!
 //! Reading order: [`sample`] (what is kept), [`labels`] (what it teaches), [`hindsight`] (what later events say about it),
-//! [`dataset`] (what is trained on and what is held out), [`mlp`], [`optimizer`] and [`training`] (the network),
+//! [`dataset`] (what is trained on and what is held out), `crossing` (what is trained on besides), [`mlp`], [`optimizer`] and [`training`] (the network),
 //! [`forest`] and [`logistic`] (other voters), [`calibration`] (what a vote means), [`evaluation`] and [`threshold`] (what
 //! a model is worth), [`drift`] (whether traffic is still what it was trained on), [`gate`] (whether it may serve),
 //! [`artifact`] (what is published), [`explanation`] (why it said what it said), [`run`](mod@run) (all of it in order),
@@ -9,6 +9,7 @@
 
 pub mod artifact;
 pub mod calibration;
+mod crossing;
 pub mod dataset;
 pub mod drift;
 pub mod ensemble;

@@ -44,6 +44,11 @@ impl Negative {
     }
 }
 
+/// The true rate shall be below this many budgets with 95 % confidence. To be as sure of one budget would let a single
+/// person's seven failures decide over 20 000 attempts, and lets attacks through that nobody would have had to (measured:
+/// a third of the recall on one site, where a fifth of the budget was used).
+const SURE_BELOW: f64 = 2.0;
+
 /// Quantile of the normal distribution for 95 % on one side.
 const CONFIDENCE: f64 = 1.645;
 
@@ -55,11 +60,10 @@ fn upper_limit(seen: f64) -> f64 {
     n * root * root * root
 }
 
-/// The lowest threshold of which the legitimate attempts say, with 95 % confidence, that not more than a share `budget`
-/// of their kind scores above it. None if they cannot say so of any: they stand for fewer than 3/`budget` attempts, are
+/// The lowest threshold that not more than a share `budget` of the legitimate attempts scores above, and of which they
+/// say, with 95 % confidence, that not more than two budgets of their kind do. None if they cannot say so of any: they stand for fewer than 3/`budget` attempts, are
 /// not all finite, or `budget` is not between 0 and 1.
 ///
-/// The order statistic with just n·budget scores above it would be exceeded by more than the budget in half of all cases.
 /// What is counted is the sum of what the rows above stand for; its uncertainty is that of a Poisson number of groups of
 /// their usual size (Fay and Feuer 1997 for weighted sums), so that a hundred failures of one device are one event of
 /// size a hundred. Only scores *above* a threshold count, so ties at it are on the safe side.
@@ -84,7 +88,7 @@ pub fn from_budget(negatives: &[Negative], budget: f64) -> Option<f64> {
     for rows in descending.chunk_by(|a, b| a.score == b.score) {
         threshold = rows[0].score;
         rows.iter().for_each(|row| above.add(row));
-        if above.upper_limit() > allowed {
+        if above.sum > allowed || above.upper_limit() > SURE_BELOW * allowed {
             break;
         }
     }
@@ -138,9 +142,9 @@ mod tests {
 
     #[test]
     fn as_many_lie_above_as_the_exact_poisson_limit_allows() {
-        // Largest k with an upper 95 % limit of at most n·budget, from tables: 3.00 for 0, 9.15 for 4, 16.96 for 10,
-        // 100.2 for 84.
-        for (n, budget, allowed) in [(3_000, 0.001, 0), (9_200, 0.001, 4), (1_700, 0.01, 10), (10_100, 0.01, 84)] {
+        // Largest k up to n·budget with an upper 95 % limit of at most 2·n·budget, from tables: 4.74 for 1, 9.15 for 4,
+        // 16.96 for 10; with many it is the budget that counts.
+        for (n, budget, allowed) in [(3_000, 0.001, 1), (4_600, 0.001, 4), (8_500, 0.001, 8), (10_100, 0.01, 101)] {
             let negatives = ramp(n);
             let threshold = from_budget(&negatives, budget).unwrap();
 
@@ -199,16 +203,21 @@ mod tests {
     }
 
     #[test]
-    fn new_attempts_keep_the_budget_in_nineteen_of_twenty_cases() {
+    fn new_attempts_keep_twice_the_budget_in_nineteen_of_twenty_cases_and_with_many_the_budget_on_average() {
         let mut rng = Rng::new(4, "threshold test");
         let (runs, budget) = (1000, 0.01);
-        let mut over = 0;
-        for _ in 0..runs {
-            let negatives: Vec<_> = (0..1500).map(|n| Negative::alone(rng.uniform(), n)).collect();
-            // Uniform scores: the chance of a new one above t is 1 − t.
-            over += u32::from(1.0 - from_budget(&negatives, budget).unwrap() > budget);
+        for (negatives, over_most, average) in [(300, 5..=50, 0.004..0.008), (1500, 0..=20, 0.0095..0.0108)] {
+            let (mut over, mut sum) = (0, 0.0);
+            for _ in 0..runs {
+                let negatives: Vec<_> = (0..negatives).map(|n| Negative::alone(rng.uniform(), n)).collect();
+                // Uniform scores: the chance of a new one above t is 1 − t.
+                let rate = 1.0 - from_budget(&negatives, budget).unwrap();
+                over += u32::from(rate > 2.0 * budget);
+                sum += rate;
+            }
+            assert!(over_most.contains(&over), "{over} of {runs} with {negatives}");
+            assert!(average.contains(&(sum / f64::from(runs))), "{sum} with {negatives}");
         }
-        assert!((20..=70).contains(&over), "{over} of {runs}");
     }
 
     #[test]
@@ -230,7 +239,7 @@ mod tests {
         let negatives = ramp(100_000);
         let Thresholds { block, watch } = thresholds(&negatives, 0.001);
         let (block, watch) = (above(&negatives, block.unwrap()), above(&negatives, watch.unwrap()));
-        assert!((80..=90).contains(&block) && (940..1000).contains(&watch), "{block} {watch}");
+        assert_eq!((block, watch), (100, 1000));
 
         let generous = thresholds(&negatives, 0.8);
         assert_eq!(generous.watch, generous.block);

@@ -1,7 +1,7 @@
 //! `--overlay`: the attacks of a real recording, laid over the test.
 //!
-//! A recording is shifted, never scaled, so that its first attack falls on the first test attempt, and is cut where the
-//! test ends. A share of its names is mapped to accounts of the test, because attackers elsewhere do not know the users of
+//! A recording is shifted, never scaled. Of one that is longer than the test its busiest stretch is taken: recordings
+//! often begin with weeks in which nearly nothing happens, and a dozen attempts measure nothing. A share of its names is mapped to accounts of the test, because attackers elsewhere do not know the users of
 //! this site; which ones, their pseudonyms say, so it is the same in every run. What the recording says about success is
 //! not believed: a honeypot lets in whom it likes. An attempt without a name gets a stand-in, since such attempts are real.
 
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::super::failure::Failure;
 use super::super::input;
 use crate::clock;
-use crate::detection::attempt::{Outcome, Pseudonym};
+use crate::detection::attempt::{Outcome, Pseudonym, Timestamp};
 use crate::detection::record::{AttemptRecord, CheckedRecord, TrueLabel};
 pub use measure::{measure, show};
 
@@ -48,6 +48,8 @@ pub struct Laid {
     skipped: usize,
     /// Attempts under the stand-in.
     unnamed: usize,
+    /// When the stretch that was laid over began, by the clock of the recording.
+    begin: Timestamp,
 }
 
 /// Where a record of an overlay run comes from.
@@ -110,14 +112,12 @@ impl Overlay {
         let mut laid: Vec<(CheckedRecord, Origin)> =
             fields::without(test, &dropped).into_iter().map(|record| (record, Origin::Test)).collect();
         let (Some(first), Some(last)) = (test.first(), test.last()) else { unreachable!("input is never empty") };
-        let begin = self.records.first().map_or(first.attempt.ts, |record| record.attempt.ts);
+        let stretch = busiest(&self.records, last.attempt.ts.millis() - first.attempt.ts.millis());
+        let begin = stretch.first().map_or(first.attempt.ts, |record| record.attempt.ts);
         let shift = first.attempt.ts.millis() - begin.millis();
         let mut unnamed = 0;
-        for mut record in fields::without(&self.records, &dropped) {
+        for mut record in fields::without(stretch, &dropped) {
             record.attempt.ts = record.attempt.ts.plus_millis(shift);
-            if record.attempt.ts > last.attempt.ts {
-                break;
-            }
             unnamed += usize::from(record.attempt.user == self.stand_in);
             let account = mapping.get(&record.attempt.user);
             if let Some((name, user)) = account {
@@ -136,6 +136,7 @@ impl Overlay {
             dropped: dropped.into_iter().map(fields::Field::name).collect(),
             skipped: self.skipped,
             unnamed,
+            begin,
         }
     }
 
@@ -151,6 +152,23 @@ impl Overlay {
         let accounts = accounts.iter().map(|(user, name)| (*name, *user)).cycle();
         names.into_iter().take(mapped).zip(accounts).collect()
     }
+}
+
+/// The `length_ms` that hold most records, the earliest of several. `records` ascend in time.
+fn busiest(records: &[CheckedRecord], length_ms: i64) -> &[CheckedRecord] {
+    let mut end = 0;
+    let stretches = (0..records.len()).map(|begin| {
+        let last = records[begin].attempt.ts.plus_millis(length_ms);
+        end += records[end..].partition_point(|record| record.attempt.ts <= last);
+        &records[begin..end]
+    });
+    let mut best: &[CheckedRecord] = &[];
+    for stretch in stretches {
+        if stretch.len() > best.len() {
+            best = stretch;
+        }
+    }
+    best
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@
 
 use super::DAY_MS;
 use super::table::{make_room, vec_bytes};
-use crate::detection::attempt::Timestamp;
-use crate::detection::client::ClientDetails;
+use crate::detection::attempt::{Attempt, Timestamp, address_range};
 use crate::detection::codec::{Fault, Reader, put_count};
 
 /// Hashes per trait: telephone, tablet, a few browsers and mail programs; home, work, mobile network and a journey.
@@ -25,19 +24,23 @@ pub enum Trait {
     UserAgent = 3,
     /// OIDC client or IMAP ID.
     ClientId = 4,
+    /// The wider surroundings of the address: dynamic addresses change within them.
+    Range = 5,
 }
 
 impl Trait {
     /// All of them.
-    const ALL: [Self; 4] = [Self::Asn, Self::Country, Self::UserAgent, Self::ClientId];
+    const ALL: [Self; 5] = [Self::Asn, Self::Country, Self::UserAgent, Self::ClientId, Self::Range];
 
-    /// What `client` has of it, as a hash; `None` when nobody said.
-    pub fn of(self, client: &ClientDetails) -> Option<u64> {
+    /// What `attempt` has of it, as a hash; `None` when nobody said.
+    pub fn of(self, attempt: &Attempt) -> Option<u64> {
+        let client = &attempt.client;
         match self {
             Self::Asn => client.asn.map(|asn| asn.number().into()),
             Self::Country => client.country.map(|country| country.number().into()),
             Self::UserAgent => client.user_agent.map(|tag| tag.number()),
             Self::ClientId => client.client_id.map(|tag| tag.number()),
+            Self::Range => Some(address_range(attempt.client_ip)),
         }
     }
 
@@ -65,11 +68,11 @@ pub struct Known {
 }
 
 impl Known {
-    /// Sees at `ts` whatever is known of `client`.
-    pub fn add(&mut self, ts: Timestamp, client: &ClientDetails) {
+    /// Sees whatever is known of the client of `attempt`.
+    pub fn add(&mut self, attempt: &Attempt) {
         for what in Trait::ALL {
-            if let Some(hash) = what.of(client) {
-                self.see(Item { what, day: day(ts), hash });
+            if let Some(hash) = what.of(attempt) {
+                self.see(Item { what, day: day(attempt.ts), hash });
             }
         }
     }
@@ -156,7 +159,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::detection::client::{Asn, ClientTag};
+    use crate::detection::attempt::testing::plain;
+    use crate::detection::client::{Asn, ClientDetails, ClientTag};
 
     const WEEK_MS: i64 = 7 * DAY_MS;
 
@@ -164,14 +168,16 @@ mod tests {
         Timestamp::from_millis(days * DAY_MS + 1000)
     }
 
-    fn client(asn: u32, agent: Option<u64>) -> ClientDetails {
-        ClientDetails { asn: Asn::new(asn), user_agent: agent.map(ClientTag::new), ..ClientDetails::default() }
+    fn login(ts: Timestamp, asn: u32, agent: Option<u64>) -> Attempt {
+        let client =
+            ClientDetails { asn: Asn::new(asn), user_agent: agent.map(ClientTag::new), ..ClientDetails::default() };
+        Attempt { client, ..plain(ts, "r", [192, 0, 2, 1].into(), 1) }
     }
 
     #[test]
     fn each_trait_is_known_on_its_own_and_says_nothing_while_it_has_never_been_told() {
         let mut known = Known::default();
-        known.add(at(1), &client(7, None));
+        known.add(&login(at(1), 7, None));
 
         assert_eq!(known.knows(at(1), WEEK_MS, Trait::Asn, 7), Some(true));
         assert_eq!(known.knows(at(1), WEEK_MS, Trait::Asn, 8), Some(false));
@@ -184,16 +190,16 @@ mod tests {
     #[test]
     fn the_one_used_longest_ago_leaves_and_other_traits_do_not_mind() {
         let mut known = Known::default();
-        known.add(at(0), &client(99, Some(1)));
+        known.add(&login(at(0), 99, Some(1)));
         for day in 1..=8 {
-            known.add(at(day), &client(day as u32, None));
+            known.add(&login(at(day), day as u32, None));
         }
 
         assert_eq!(known.knows(at(9), 30 * DAY_MS, Trait::Asn, 99), Some(false));
         assert_eq!(known.knows(at(9), 30 * DAY_MS, Trait::Asn, 1), Some(true));
         assert_eq!(known.knows(at(9), 30 * DAY_MS, Trait::UserAgent, 1), Some(true));
         known.trim(at(8));
-        assert_eq!(known.items.len(), 1);
+        assert_eq!(known.items.len(), 2, "the provider and the range of the last day");
     }
 
     proptest! {
@@ -207,8 +213,8 @@ mod tests {
             let mut sorted = Known::default();
             let mut in_order = adds.clone();
             in_order.sort_unstable();
-            for (day, asn, agent) in adds { given.add(at(day), &client(asn, agent)); }
-            for (day, asn, agent) in in_order { sorted.add(at(day), &client(asn, agent)); }
+            for (day, asn, agent) in adds { given.add(&login(at(day), asn, agent)); }
+            for (day, asn, agent) in in_order { sorted.add(&login(at(day), asn, agent)); }
             let mut bytes = Vec::new();
             given.put(&mut bytes);
             prop_assert_eq!(&given, &sorted);

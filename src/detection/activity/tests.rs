@@ -192,7 +192,7 @@ fn an_entry_stays_within_its_memory() {
         ("sources", 512),
         ("networks", 320),
         ("users", 400),
-        ("accounts", 384),
+        ("accounts", 400),
         ("pairs", 320),
         ("visits", 256),
     ];
@@ -219,7 +219,7 @@ fn an_entry_stays_within_its_memory() {
         ("sources", 6144),
         ("networks", 3072),
         ("users", 4096),
-        ("accounts", 1024),
+        ("accounts", 1408),
         ("pairs", 400),
         ("visits", 3072),
     ];

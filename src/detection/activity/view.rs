@@ -128,7 +128,7 @@ impl<'a> View<'a> {
     /// Whether the user logged in lately (thirty days, to the day) and had told `what` by then, but never what the attempt
     /// has of it. `false` where nobody tells `what`, now or then.
     pub fn is_new(&self, what: Trait) -> bool {
-        let told = what.of(&self.attempt.client);
+        let told = what.of(self.attempt);
         let known = told.zip(self.account).and_then(|(hash, account)| account.knows(self.ts(), what, hash));
         known == Some(false)
     }

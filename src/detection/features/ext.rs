@@ -76,6 +76,8 @@ pub(super) enum Kind {
     UserAddressSucceeded7d = 99,
     /// Seconds since the user last logged in; thirty days if without history.
     UserSinceSuccess = 100,
+    /// 1 if the user has logged in lately, but not from this /16 or, with IPv6, /32.
+    UserNewRange = 103,
     /// 1 if the caller says that there is no such user.
     UserNotFound = 101,
     /// 1 if the caller does not say whether there is such a user.
@@ -145,7 +147,7 @@ pub(super) struct Feature {
 }
 
 /// In the order of the values.
-pub(super) const FEATURES: [Feature; 48] = {
+pub(super) const FEATURES: [Feature; 49] = {
     use Group::{AccountUnderAttack, Familiarity, Geo, Global, Network, Password, Source};
     use Scale::{AsIs, Log};
     [
@@ -172,6 +174,7 @@ pub(super) const FEATURES: [Feature; 48] = {
         feature("country_new", Geo, Kind::CountryNew, AsIs),
         feature("country_missing", Geo, Kind::CountryMissing, AsIs),
         feature("user_without_history", Familiarity, Kind::UserWithoutHistory, AsIs),
+        feature("user_new_range", Familiarity, Kind::UserNewRange, AsIs),
         feature("user_new_network", Familiarity, Kind::UserNewNetwork, AsIs),
         feature("user_new_address", Familiarity, Kind::UserNewAddress, AsIs),
         feature("user_address_succeeded_7d", Familiarity, Kind::UserAddressSucceeded7d, AsIs),
@@ -199,6 +202,18 @@ pub(super) const FEATURES: [Feature; 48] = {
         feature("client_id_missing", Group::Protocol, Kind::ClientIdMissing, AsIs),
     ]
 };
+
+/// See `FeatureSchema::crossing`.
+pub(super) const FAMILIAR_ADDRESS: &str = "user_address_succeeded_7d";
+/// See `FeatureSchema::crossing`: what others do to the account adds to what its user does.
+pub(super) const COUNTED_OF_ACCOUNT: [&str; 6] = [
+    "user_failures_5m",
+    "user_failures_1h",
+    "user_failures_24h",
+    "user_failing_addresses_24h",
+    "user_failing_networks_24h",
+    "user_guesses_24h",
+];
 
 const fn feature(name: &'static str, group: Group, kind: Kind, scale: Scale) -> Feature {
     Feature { name, group, kind, scale }
@@ -302,6 +317,7 @@ impl<'a> Scene<'a> {
             Kind::CountryMissing => self.missing(Trait::Country),
 
             Kind::UserWithoutHistory => flag(!self.has_history()),
+            Kind::UserNewRange => self.newness(Trait::Range),
             Kind::UserNewNetwork => flag(self.has_history() && !self.at_home),
             Kind::UserNewAddress => flag(self.has_history() && !view.address_known()),
             Kind::UserAddressSucceeded7d => flag(view.address_known_lately()),
@@ -342,7 +358,7 @@ impl<'a> Scene<'a> {
     }
 
     fn missing(&self, what: Trait) -> f64 {
-        flag(what.of(&self.attempt.client).is_none())
+        flag(what.of(self.attempt).is_none())
     }
 
     fn has_history(&self) -> bool {

@@ -92,6 +92,15 @@ enum Formulas {
     Ext(&'static [ext::Feature]),
 }
 
+/// Places of the features by which an attack on an account and a visit of its user can be laid over each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crossing {
+    /// 1 where the user logged in from the address within the last days.
+    pub familiar: usize,
+    /// ln(1 + x) of what happened on the account from anywhere: two such counts add up.
+    pub account: Vec<usize>,
+}
+
 /// The ordered features of one profile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureSchema {
@@ -231,6 +240,13 @@ impl FeatureSchema {
     /// Place of the feature `name`.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
+    }
+
+    /// What tells an attack on an account from the devices of its user; `None` where nothing does.
+    pub fn crossing(&self) -> Option<Crossing> {
+        let Formulas::Ext(_) = self.formulas else { return None };
+        let account = ext::COUNTED_OF_ACCOUNT.iter().map(|name| self.index_of(name));
+        Some(Crossing { familiar: self.index_of(ext::FAMILIAR_ADDRESS)?, account: account.collect::<Option<_>>()? })
     }
 
     /// How many values a snapshot has.

@@ -92,7 +92,8 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Ph
         "user_without_history" => {
             flag("history", "the user has not logged in for thirty days", "the user has logged in within thirty days")
         }
-        "user_new_network"
+        "user_new_range"
+        | "user_new_network"
         | "user_new_address"
         | "user_since_success_s"
         | "protocol_new"
@@ -104,6 +105,11 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Ph
         {
             None
         }
+        "user_new_range" => flag(
+            "range",
+            "the user is new anywhere near this address (/16, /32)",
+            "the user has logged in from near this address (/16, /32)",
+        ),
         "user_new_network" => {
             flag("network", "the user is new in this network", "the user has logged in from this network")
         }

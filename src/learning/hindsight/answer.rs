@@ -8,7 +8,7 @@ use crate::detection::attempt::{Outcome, Pseudonym, RequestKey, Timestamp};
 use crate::learning::labels::{Label, Labelled};
 use crate::learning::sample::Sample;
 
-/// Why an attempt got its label, in the order of precedence.
+/// Why an attempt got its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum HindsightRule {
@@ -41,11 +41,14 @@ pub enum HindsightRule {
     SamePasswordAgain,
     /// Neither the user nor the source has ever succeeded.
     NeverSucceeded,
+    /// A name that never succeeds, tried slowly and again and again from one place where hardly another name is tried: a device
+    /// that nobody looks at (assumed; only without password tags, which would tell).
+    LoneDevice,
 }
 
 impl HindsightRule {
     /// The rules for failures in their order.
-    pub const FOR_FAILURES: [Self; 12] = [
+    pub const FOR_FAILURES: [Self; 13] = [
         Self::Guessed,
         Self::SucceededSoon,
         Self::SucceededBefore,
@@ -57,11 +60,12 @@ impl HindsightRule {
         Self::PasswordOfNeighbour,
         Self::NeighbourSucceeded,
         Self::SamePasswordAgain,
+        Self::LoneDevice,
         Self::NeverSucceeded,
     ];
 
     /// Every rule, in the order of [`code`](Self::code).
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Success,
         Self::Guessed,
         Self::SucceededSoon,
@@ -75,6 +79,7 @@ impl HindsightRule {
         Self::NeighbourSucceeded,
         Self::SamePasswordAgain,
         Self::NeverSucceeded,
+        Self::LoneDevice,
     ];
 
     /// Its number in stored labels. A new rule goes to the end; no number is ever used again.
@@ -103,6 +108,7 @@ impl HindsightRule {
             Self::NeighbourSucceeded => "neighbour_succeeded",
             Self::SamePasswordAgain => "same_password_again",
             Self::NeverSucceeded => "never_succeeded",
+            Self::LoneDevice => "lone_device",
         }
     }
 
@@ -116,9 +122,11 @@ impl HindsightRule {
             | Self::ManyUsersOfSource
             | Self::ManySourcesOfUser
             | Self::ManyPasswords => (Label::Attack, 1.0),
-            Self::SucceededNearby | Self::PasswordOfNeighbour | Self::NeighbourSucceeded | Self::SamePasswordAgain => {
-                (Label::Legit, 0.5)
-            }
+            Self::SucceededNearby
+            | Self::PasswordOfNeighbour
+            | Self::NeighbourSucceeded
+            | Self::SamePasswordAgain
+            | Self::LoneDevice => (Label::Legit, 0.5),
             Self::NeverSucceeded => (Label::Attack, 0.5),
         };
         Labelled { label, weight }

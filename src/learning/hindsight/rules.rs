@@ -43,6 +43,13 @@ const MANY_TAGS: usize = 6;
 const FORGETFUL_TRIES_MAX: u64 = 20;
 /// Failures with one and the same tag, within a day to either side, that look like a forgotten device.
 const SAME_TAG_AGAIN: u64 = 4;
+/// Sources from which a name that never succeeds may be tried for it to be a device: it stands at one place, where the
+/// address changes once a day.
+const DEVICE_SOURCES: usize = 3;
+/// Names that may fail at its place within a day to either side, its own included (assumed).
+const DEVICE_NAMES: usize = 2;
+/// Failures within a day to either side that make a device where no passwords are told (assumed).
+const DEVICE_TRIES: u64 = 3;
 /// Failing users of a source within an hour to either side that make a first success there doubtful.
 const DOUBTFUL_USERS: usize = 8;
 /// A mistyped name (all assumed): how often it is tried, how many names fail at that source within an hour to either
@@ -193,6 +200,7 @@ impl<'a> View<'a> {
                 self.unless_succeeded(self.tag.is_none() && self.neighbour_succeeded())
             }
             HindsightRule::SamePasswordAgain => self.same_password_again(),
+            HindsightRule::LoneDevice => self.unless_succeeded(self.tag.is_none() && self.lone_device()),
             HindsightRule::NeverSucceeded => {
                 let until = self.ts.plus_millis(LOOK_AHEAD_MS);
                 let opened = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(until));
@@ -265,7 +273,35 @@ impl<'a> View<'a> {
         if distinct.len() > 1 || distinct.contains(&NO_TAG) {
             return State::Fails;
         }
-        self.varying(tags.count(self.day) >= SAME_TAG_AGAIN, self.day)
+        let until = self.ts.plus_millis(LOOK_AHEAD_MS);
+        let succeeds = self.index.successes.users.get(&self.user).is_some_and(|span| span.begun(until));
+        let again = tags.count(self.day) >= SAME_TAG_AGAIN;
+        if succeeds {
+            return self.varying(again, self.day);
+        }
+        match self.varying(again && self.of_one_name(), self.day) {
+            // Somebody attacks the name, and this may be its owner's device all the same.
+            State::Holds if self.failing_sources(self.day) > DEVICE_SOURCES => State::Contradicted,
+            state => state,
+        }
+    }
+
+    /// Whether the password is tried on this name only. Bots too repeat one password for one name from one address, but
+    /// seldom only there.
+    fn of_one_name(&self) -> bool {
+        let tried = self.tag.and_then(|tag| self.index.failures.tags.get(&tag));
+        tried.is_none_or(|users| users.distinct(self.day).len() <= 1)
+    }
+
+    /// A device of a name that never succeeds, told without passwords: a source that tries this name again and again,
+    /// and hardly another, and never fast.
+    fn lone_device(&self) -> bool {
+        let Some(tries) = self.index.failures.pairs.get(&(self.user, self.source)) else { return false };
+        let names = self.index.failures.sources.get(&self.source).map_or(0, |users| users.distinct(self.day).len());
+        names <= DEVICE_NAMES
+            && self.failing_sources(self.day) <= DEVICE_SOURCES
+            && tries.count(self.day) >= DEVICE_TRIES
+            && tries.count(self.hour) <= FORGETFUL_TRIES_MAX
     }
 
     /// Whether the password of this failure opened another account from the same source within an hour, and the name

@@ -172,7 +172,7 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         ),
         ("a mistyped name", mistyped(3), Ok(Rule::NeighbourSucceeded)),
         ("a name tried once", mistyped(1), Err(Reason::NoRule)),
-        ("a name tried four times", mistyped(4), Err(Reason::NoRule)),
+        ("a name tried four times", mistyped(4), Ok(Rule::LoneDevice)),
         ("two neighbours succeed", [mistyped(2), vec![opened(3, 3, 1, 0)]].concat(), Err(Reason::NoRule)),
         (
             "a neighbour nobody has seen there before",
@@ -247,6 +247,45 @@ fn a_success_is_legitimate_unless_it_comes_out_of_a_storm() {
     assert_eq!(rule(answer_after(DAY, &known)), Ok(HindsightRule::Success));
     assert_eq!(rule(answer_after(1, &known)), Ok(HindsightRule::Success), "nothing can make it doubtful");
     assert_eq!(rule(answer_after(1, &storm(0))), Err(Reason::Unsettled));
+}
+
+#[test]
+fn a_device_that_never_logged_in_knows_one_password_for_one_name_at_one_place() {
+    use HindsightRule as Rule;
+    let again = || each(SLIP, 1..4, |event, n| event.minutes = i64::from(n) * 90);
+    let elsewhere = |places: u8| each(SLIP, 2..places + 1, |event, n| event.ip = n)[1..].to_vec();
+    let other_name = vec![failed(90, 2, 9, 11)];
+    let untold = |tries: u8, places: u8| {
+        let tries = each(SLIP_WITHOUT_TAG, 1..tries, |event, n| event.minutes = i64::from(n) * 2);
+        [tries, each(SLIP_WITHOUT_TAG, 2..places + 1, |event, n| event.ip = n)[1..].to_vec()].concat()
+    };
+    let logs_in = vec![opened(-2 * DAY, 1, 250, 0)];
+    let table: [(&str, Vec<Event>, Result<Rule, Reason>); 13] = [
+        ("one password again and again", again(), Ok(Rule::SamePasswordAgain)),
+        ("which is tried on another name too", [again(), other_name.clone()].concat(), Ok(Rule::NeverSucceeded)),
+        (
+            "the same, of somebody who does log in",
+            [again(), other_name, logs_in.clone()].concat(),
+            Ok(Rule::SamePasswordAgain),
+        ),
+        ("a name tried from three places", [again(), elsewhere(3)].concat(), Ok(Rule::SamePasswordAgain)),
+        ("a name tried from four", [again(), elsewhere(4)].concat(), Err(Reason::Contradiction)),
+        ("no password told, one name three times", untold(3, 1), Ok(Rule::LoneDevice)),
+        ("twice", untold(2, 1), Ok(Rule::NeverSucceeded)),
+        ("twenty times in an hour", untold(20, 1), Ok(Rule::LoneDevice)),
+        ("more often than that", untold(21, 1), Ok(Rule::NeverSucceeded)),
+        ("a second name from there", [untold(3, 1), vec![failed(200, 2, 1, 0)]].concat(), Ok(Rule::LoneDevice)),
+        (
+            "two more",
+            [untold(3, 1), vec![failed(200, 2, 1, 0), failed(200, 3, 1, 0)]].concat(),
+            Ok(Rule::NeverSucceeded),
+        ),
+        ("four places", untold(3, 4), Ok(Rule::NeverSucceeded)),
+        ("somebody who does log in", [untold(3, 1), logs_in].concat(), Err(Reason::NoRule)),
+    ];
+    for (what, events, expected) in table {
+        assert_eq!(rule(answer_after(DAY, &events)), expected, "{what}");
+    }
 }
 
 #[test]
@@ -424,7 +463,7 @@ proptest! {
                 }
                 served = given;
                 prop_assert!(given.is_some() || now < DAY + FINE_MS / MINUTE
-                    || matches!(rule(index.label(&asked.case(), at(now))), Err(Reason::NoRule | Reason::DoubtfulSuccess)));
+                    || matches!(rule(index.label(&asked.case(), at(now))), Err(Reason::NoRule | Reason::Contradiction | Reason::DoubtfulSuccess)));
             }
         }
     }

@@ -123,7 +123,7 @@ fn on_hard_traffic_the_labels_are_right_and_few_failures_go_without() {
     assert!(mistyped > 50 * sum.mistyped(HindsightRule::NeverSucceeded), "{sum:?}");
 }
 
-/// What is lost: sprays are no longer seen as such, and forgotten devices look like attacks.
+/// What is lost: sprays are no longer seen as such.
 #[test]
 fn without_password_tags_fewer_failures_get_a_label_and_more_of_them_a_wrong_one() {
     let sum = sum(1..9, false, |seed, worth| {

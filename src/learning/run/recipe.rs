@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::super::artifact::{ModelArtifact, TrainingSummary, Trial};
 use super::super::calibration::Calibration;
+use super::super::crossing;
 use super::super::dataset::{Dataset, Prepared, Row};
 use super::super::drift::{Reference, Seen};
 use super::super::ensemble::{Ensemble, Learner, Voter};
@@ -33,8 +34,8 @@ const ENSEMBLE_ROWS_MIN: usize = 10_000;
 const ENSEMBLE_GAIN_MIN: f64 = 0.02;
 /// Weight of a row in a forest, at most: a leaf may hold as few as five rows, and one person's word must not fill it.
 const FOREST_WEIGHT_MAX: f64 = 3.0;
-/// Lowest block threshold on calibrated probabilities.
-const BLOCK_MIN: f64 = 0.5;
+/// Lowest block threshold on calibrated probabilities: the one that the original decided by.
+const BLOCK_MIN: f64 = 0.7;
 /// The weight decay of the logistic regression: the network's own.
 const LOGISTIC_L2: f64 = 1e-4;
 
@@ -137,7 +138,9 @@ impl Kitchen<'_> {
             Some(standardizer) => rows.standardised(standardizer),
             None => rows.clone(),
         };
-        let (rows, validation) = (scaled(rows), scaled(validation));
+        let crossed = crossing::crossed(rows, self.schema, self.options.training.seed);
+        let (mut rows, validation) = (scaled(rows), scaled(validation));
+        rows.rows.extend(scaled(&crossed).rows);
         let (mut rows, validation) = (rows.training_rows(), validation.training_rows());
         let options = &self.options.training;
         let mut learnt = Learnt { learners: Vec::with_capacity(kinds.len()), standardizer: None, epochs: last };

@@ -51,6 +51,7 @@ pub fn measure(laid: &Laid, lived: &[Lived]) -> Value {
         "cut": laid.cut,
         "skipped": laid.skipped,
         "unnamed": laid.unnamed,
+        "begin": laid.begin.to_string(),
     })
 }
 

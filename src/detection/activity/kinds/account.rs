@@ -32,7 +32,7 @@ impl Account {
         if attempt.protocol != Protocol::Unknown {
             self.protocols.entry(attempt.protocol).add(attempt.ts);
         }
-        self.known.add(attempt.ts, &attempt.client);
+        self.known.add(attempt);
     }
 
     /// When the user last logged in, as far as that is not longer ago than anything is remembered.
