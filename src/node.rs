@@ -35,6 +35,7 @@ use crate::state::secrets;
 use crate::state::state_dir::{StateDir, StateError};
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
+use crate::tasks::breaker::Breaker;
 use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
 use crate::tasks::features::{self, Features};
 use crate::tasks::feedback_watcher::FeedbackWatcher;
@@ -195,6 +196,7 @@ impl Node {
             identity: Arc::clone(&identity),
             scorer: Arc::clone(&scorer),
             slot: Arc::clone(&slot),
+            mode: Arc::clone(&mode),
             log: Arc::clone(&log),
             trainer: Arc::clone(&trainer),
             metrics: Arc::clone(&metrics),
@@ -248,6 +250,22 @@ impl Node {
                 metrics: metrics.clone(),
             },
             Doorbell::run,
+        );
+        start.task(
+            "breaker",
+            Breaker {
+                config: config.clone(),
+                store: store.clone(),
+                scorer: scorer.clone(),
+                mode: mode.clone(),
+                identity: identity.clone(),
+                metrics: metrics.clone(),
+                registry_changed: registry_changed.clone(),
+                status: statuses.task("breaker"),
+                seen: None,
+                untold: None,
+            },
+            Breaker::run,
         );
         start.task(
             "subscriber",

@@ -39,6 +39,13 @@ struct RollbackBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ApproveBody {
+    training_id: Option<String>,
+    discard: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LearningModeBody {
     enabled: bool,
 }
@@ -79,6 +86,13 @@ pub async fn reset(State(app): State<App>, caller: Administers, Body(bytes): Bod
 pub async fn rollback(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
     let body: RollbackBody = body::parse_or_empty(&bytes)?;
     execute(&app, Command::Rollback { generation: body.generation }, &caller.0).await
+}
+
+/// `POST /v1/approve`
+pub async fn approve(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
+    let body: ApproveBody = body::parse_or_empty(&bytes)?;
+    let command = Command::Approve { id: body.training_id, discard: body.discard.unwrap_or(false) };
+    execute(&app, command, &caller.0).await
 }
 
 /// `POST /v1/reload-model`

@@ -64,6 +64,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/train", post(control::train))
         .route("/v1/reset", post(control::reset))
         .route("/v1/rollback", post(control::rollback))
+        .route("/v1/approve", post(control::approve))
         .route("/v1/reload-model", post(control::reload_model))
         .route("/v1/learning-mode", get(control::learning_mode).put(control::set_learning_mode))
         .route("/v1/explain/{request_id}", get(control::explain))

@@ -84,6 +84,14 @@ enum Command {
         /// Generation as shown by `history` [default: the one before the current one]
         generation: Option<u64>,
     },
+    /// Let a trained model serve that waits for a person (training.approval)
+    Approve {
+        /// The candidate as shown by `history` [default: the one that waits]
+        training_id: Option<String>,
+        /// Take it away instead
+        #[arg(long)]
+        discard: bool,
+    },
     /// Show learning mode, or switch it for the whole fleet
     LearningMode {
         /// `on` or `off`
@@ -185,6 +193,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => steer::train(&common, args.samples, args.epochs),
         Command::Reset => steer::reset(&common),
         Command::Rollback { generation } => steer::rollback(&common, generation),
+        Command::Approve { training_id, discard } => steer::approve(&common, training_id.as_deref(), discard),
         Command::LearningMode { mode } => steer::learning_mode(&common, mode),
         Command::Features { action } => steer::features(&common, &action),
         Command::Feedback(args) => steer::feedback(&common, &args),

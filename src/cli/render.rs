@@ -90,13 +90,32 @@ pub fn evaluation(evaluation: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Who or what set learning mode, when and why; empty where nobody did.
+pub fn mode_setting(mode: &Value) -> String {
+    if mode["cause"].is_null() {
+        return String::new();
+    }
+    let reason = mode["reason"].as_str().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("; the fleet's switch was set by {} at {}{reason}", text(&mode["cause"]), text(&mode["since"]))
+}
+
 /// `status`.
 pub fn status(status: &Value) -> Result<(), Failure> {
     let node = &status["node"];
     out!("{} · version {} · up {} s", text(&node["name"]), text(&node["version"]), text(&node["uptime_s"]));
     model("model", &status["model"]);
     let on = status["learning_mode"].as_bool().unwrap_or(true);
-    out!("learning mode: {}", if on { "on" } else { "off" });
+    out!("learning mode: {}{}", if on { "on" } else { "off" }, mode_setting(&status["mode"]));
+    let candidate = &status["candidate"];
+    if !candidate.is_null() {
+        out!(
+            "waits for approve: {} of {} by {}: {}",
+            text(&candidate["id"]),
+            text(&candidate["trained_at"]),
+            text(&candidate["trigger"]),
+            text(&candidate["reason"])
+        );
+    }
     let feedback = &status["feedback"];
     out!("feedback: {} new, {} start a training", text(&feedback["pending"]), text(&feedback["needed"]));
     let store = &status["store"];
@@ -157,7 +176,7 @@ pub fn history(history: &Value) -> Result<(), Failure> {
         table.add_row(vec![
             text(&entry["trained_at"]),
             text(&entry["trigger"]),
-            text(&entry["outcome"]),
+            outcome(entry),
             short_model(&entry["model"]),
             text(&entry["samples"]),
             text(&entry["evaluation"]["roc_auc"]),
@@ -166,6 +185,18 @@ pub fn history(history: &Value) -> Result<(), Failure> {
     }
     out!("{table}");
     Ok(())
+}
+
+/// The outcome of an entry: a candidate with its id, and whether it still waits; a training that ended learning mode says so.
+fn outcome(entry: &Value) -> String {
+    let outcome = text(&entry["outcome"]);
+    if entry["waiting"] == true {
+        return format!("{outcome} {}, waits for approve", text(&entry["candidate"]));
+    }
+    if entry["ended_learning_mode"] == true {
+        return format!("{outcome}, ended learning mode");
+    }
+    outcome
 }
 
 /// A factor of odds, as a multiple where it raises them and as a part where it lowers them.

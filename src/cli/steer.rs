@@ -51,6 +51,20 @@ pub fn rollback(common: &Common, generation: Option<u64>) -> Done {
     Ok(())
 }
 
+pub fn approve(common: &Common, training_id: Option<&str>, discard: bool) -> Done {
+    let mut body = json!({ "discard": discard });
+    if let Some(id) = training_id {
+        body["training_id"] = id.into();
+    }
+    let answer = Client::open(common)?.post("/v1/approve", &body)?;
+    let done = if discard { "is discarded" } else { "serves now" };
+    said(common, &answer, &format!("candidate {} {done}", render::text(&answer["id"])))?;
+    if !common.json {
+        render::model("model", &answer["model"]);
+    }
+    Ok(())
+}
+
 pub fn learning_mode(common: &Common, mode: Option<Switch>) -> Done {
     let client = Client::open(common)?;
     let answer = match mode {
@@ -63,7 +77,8 @@ pub fn learning_mode(common: &Common, mode: Option<Switch>) -> Done {
         (_, Some(false)) => " (no model is trained yet)",
         _ => "",
     };
-    said(common, &answer, &format!("learning mode is {}{why}", if on { "on" } else { "off" }))
+    let set = render::mode_setting(&answer);
+    said(common, &answer, &format!("learning mode is {}{why}{set}", if on { "on" } else { "off" }))
 }
 
 pub fn features(common: &Common, action: &FeaturesAction) -> Done {

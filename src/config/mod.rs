@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use check::Problem;
 pub use load::{ConfigError, ENV_PREFIX, host_name};
 pub use sections::{
-    ActivationFunction, AttemptsConfig, Backend, GeoConfig, HttpConfig, LimitsConfig, ListsConfig, LogConfig,
+    ActivationFunction, Approval, AttemptsConfig, Backend, GeoConfig, HttpConfig, LimitsConfig, ListsConfig, LogConfig,
     LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile, RedisConfig, Role, StoreConfig, TokenConfig,
     TrainingConfig,
 };

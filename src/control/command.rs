@@ -41,6 +41,13 @@ pub enum Command {
         /// The generation, from 1; `None` = the one before the current content.
         generation: Option<u64>,
     },
+    /// Publish the candidate that waits for a person, or take it away.
+    Approve {
+        /// The candidate, as history and status name it; `None` = whichever waits.
+        id: Option<String>,
+        /// Take it away instead.
+        discard: bool,
+    },
     /// Let this node read the registry and follow it now.
     ReloadModel,
     /// Switch learning mode for the fleet; refused on a node in dry run.
@@ -107,6 +114,7 @@ impl Command {
             Self::Train { .. } => "train",
             Self::Reset => "reset",
             Self::Rollback { .. } => "rollback",
+            Self::Approve { .. } => "approve",
             Self::ReloadModel => "reload_model",
             Self::LearningMode { .. } => "learning_mode",
             Self::ReadLearningMode => "read_learning_mode",
@@ -144,6 +152,7 @@ impl Command {
                 word("author", feedback.author.as_deref())?;
                 word("id", feedback.id.as_deref())?;
             }
+            Self::Approve { id, .. } => word("training_id", id.as_deref())?,
             Self::Rollback { generation: Some(0) } => {
                 return Err(invalid("generation", "must be at least 1"));
             }
@@ -191,10 +200,12 @@ struct Fields {
     author: Option<String>,
     wait: Option<bool>,
     names: Option<Vec<String>>,
+    training_id: Option<String>,
+    discard: Option<bool>,
 }
 
 /// Every field that a message may have.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 18] = [
     "command",
     "id",
     "reply_to",
@@ -211,6 +222,8 @@ const FIELDS: [&str; 16] = [
     "author",
     "wait",
     "names",
+    "training_id",
+    "discard",
 ];
 
 impl Message {
@@ -258,6 +271,8 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
         ("username", fields.username.is_some()),
         ("author", fields.author.is_some()),
         ("names", fields.names.is_some()),
+        ("training_id", fields.training_id.is_some()),
+        ("discard", fields.discard.is_some()),
     ];
     let only = |allowed: &[&str]| match given.iter().find(|(name, given)| *given && !allowed.contains(name)) {
         Some((name, _)) => Err(invalid(name, "does not belong to this command")),
@@ -273,6 +288,10 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
         "rollback" => {
             only(&["generation"])?;
             Ok(Command::Rollback { generation: fields.generation })
+        }
+        "approve" => {
+            only(&["training_id", "discard"])?;
+            Ok(Command::Approve { id: fields.training_id.clone(), discard: fields.discard.unwrap_or(false) })
         }
         "reload_model" => only(&[]).map(|()| Command::ReloadModel),
         "status" => only(&[]).map(|()| Command::Status),

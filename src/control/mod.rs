@@ -6,6 +6,7 @@ pub mod command;
 mod explain;
 pub mod feedback;
 mod history;
+mod modes;
 pub mod status;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::detection::attempt::Timestamp;
 use crate::detection::features::FeatureSchema;
 use crate::random;
-use crate::serving::mode::{self, LearningMode};
+use crate::serving::mode::LearningMode;
 use crate::serving::scorer::Scorer;
 use crate::serving::slot::ModelSlot;
 use crate::state::identity::Identity;
@@ -84,6 +85,16 @@ impl From<PublishError> for ControlError {
     }
 }
 
+/// A training, or an approval, that has no outcome.
+fn of_training(error: TrainError) -> ControlError {
+    match error {
+        TrainError::Store(error) => error.into(),
+        TrainError::Publish(error) => error.into(),
+        cancelled @ TrainError::Cancelled { .. } => ControlError::Unavailable(cancelled.to_string()),
+        other => ControlError::Failed(other.to_string()),
+    }
+}
+
 /// What a command needs from the node.
 pub struct ControlHandle {
     pub(crate) config: Arc<ArcSwap<Config>>,
@@ -123,9 +134,10 @@ impl ControlHandle {
         match command {
             Command::Train { samples, epochs, wait, id } => self.train(samples, epochs, wait, id, caller).await,
             Command::Reset => self.reset(caller).await,
+            Command::Approve { id, discard } => self.approve(id, discard, caller).await,
             Command::Rollback { generation } => self.rollback(generation, caller).await,
             Command::ReloadModel => self.reload_model().await,
-            Command::LearningMode { enabled } => self.set_learning_mode(enabled).await,
+            Command::LearningMode { enabled } => self.set_learning_mode(enabled, caller).await,
             Command::ReadLearningMode => Ok(self.learning_mode()),
             Command::Feedback(feedback) => self.feedback(feedback, caller).await,
             Command::Explain { request_id } => self.explain(request_id).await,
@@ -182,12 +194,7 @@ impl ControlHandle {
     }
 
     async fn trained(&self, report: Result<TrainReport, TrainError>) -> Result<Value, ControlError> {
-        let report = report.map_err(|error| match error {
-            TrainError::Store(error) => ControlError::from(error),
-            TrainError::Publish(error) => ControlError::from(error),
-            cancelled @ TrainError::Cancelled { .. } => ControlError::Unavailable(cancelled.to_string()),
-            other => ControlError::Failed(other.to_string()),
-        })?;
+        let report = report.map_err(of_training)?;
         let (outcome, reason) = (report.outcome(), report.reason());
         match report {
             TrainReport::Promoted { model, samples, epochs, evaluation, .. } => {
@@ -197,6 +204,10 @@ impl ControlHandle {
                     "samples": samples, "epochs": epochs, "evaluation": evaluation,
                 }))
             }
+            TrainReport::Candidate { id, samples, epochs, evaluation, .. } => Ok(json!({
+                "outcome": outcome, "reason": reason, "model": self.slot.id(), "candidate": id,
+                "samples": samples, "epochs": epochs, "evaluation": evaluation,
+            })),
             TrainReport::Refused { samples, epochs, evaluation, .. } => Ok(json!({
                 "outcome": outcome, "reason": reason, "model": self.slot.id(),
                 "samples": samples, "epochs": epochs, "evaluation": evaluation,
@@ -246,31 +257,11 @@ impl ControlHandle {
         }
     }
 
-    async fn set_learning_mode(&self, enabled: bool) -> Result<Value, ControlError> {
-        if self.config.load().ml.dry_run {
-            return Err(ControlError::Conflict(
-                "Cannot change learning mode when Dry-Run is activated in configuration".into(),
-            ));
-        }
-        self.store.set_learning_mode(enabled).await?;
-        self.metrics.status().announcement_sent();
-        self.mode.set(enabled);
-        Ok(self.learning_mode())
-    }
-
-    fn learning_mode(&self) -> Value {
-        let dry_run = self.config.load().ml.dry_run;
-        let trained = self.scorer.trained();
-        json!({
-            "learning_mode": mode::effective(self.mode.switched_on(), trained, dry_run),
-            "trained": trained,
-            "dry_run": dry_run,
-        })
-    }
-
     async fn history(&self) -> Result<Value, ControlError> {
         let entries = self.store.history(HISTORY_MAX).await?;
-        Ok(entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok()).map(history::entry).collect())
+        let waiting = self.waiting_candidate().await;
+        let entries = entries.iter().filter_map(|entry| serde_json::from_slice(entry).ok());
+        Ok(entries.map(|entry| history::entry(entry, waiting.as_deref())).collect())
     }
 
     fn list_features(&self) -> Value {

@@ -8,15 +8,18 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::{Value, json};
 
+use super::modes;
 use crate::clock;
 use crate::config::Config;
 use crate::detection::attempt::Timestamp;
 use crate::serving::attempt_log::AttemptLog;
+use crate::serving::mode::LearningMode;
 use crate::serving::scorer::Scorer;
 use crate::serving::slot::ModelSlot;
 use crate::state::identity::Identity;
 use crate::store::{NodeReport, Position, Store};
 use crate::supervisor::Statuses;
+use crate::tasks::candidate::{self, CandidateNote};
 use crate::tasks::trainer::Trainer;
 use crate::telemetry::metrics::Metrics;
 
@@ -31,6 +34,7 @@ pub struct StatusView {
     pub(crate) identity: Arc<Identity>,
     pub(crate) scorer: Arc<Scorer>,
     pub(crate) slot: Arc<ModelSlot>,
+    pub(crate) mode: Arc<LearningMode>,
     pub(crate) log: Arc<AttemptLog>,
     pub(crate) trainer: Arc<Trainer>,
     pub(crate) metrics: Arc<Metrics>,
@@ -42,11 +46,12 @@ pub struct StatusView {
     pub(crate) last_feedback: ArcSwapOption<FeedbackLevel>,
 }
 
-/// How far feedback is from the next training.
+/// How far feedback is from the next training, and what waits for a person.
 #[derive(Debug, Clone)]
 pub struct FeedbackLevel {
     pub(crate) pending: u64,
     pub(crate) watermark: Position,
+    pub(crate) candidate: Option<CandidateNote>,
 }
 
 impl StatusView {
@@ -70,6 +75,8 @@ impl StatusView {
             "model": self.slot.id(),
             "trained": self.scorer.trained(),
             "learning_mode": self.scorer.learning_mode(),
+            "mode": self.mode(),
+            "candidate": level.as_ref().and_then(|level| level.candidate.as_ref()).map(modes::candidate_entry),
             "feedback": {
                 "pending": level.as_ref().map_or(0, |level| level.pending),
                 "needed": config.training.feedback_threshold,
@@ -96,11 +103,22 @@ impl StatusView {
         })
     }
 
+    /// The fleet's switch, and who or what set it; `null` while nobody ever did.
+    fn mode(&self) -> Value {
+        let Some(mode) = self.mode.read() else { return Value::Null };
+        let mut shown = modes::details(&mode);
+        shown["switched_on"] = self.mode.switched_on().into();
+        shown
+    }
+
     async fn feedback(&self) -> Option<FeedbackLevel> {
         let registry = self.store.registry().await.ok()?;
         let base = registry.watermark.max(registry.considered);
         let pending = self.store.count_feedback(base, COUNT_MAX).await.ok()?;
-        Some(FeedbackLevel { pending, watermark: registry.watermark })
+        // One that cannot be read is nothing that anybody could approve.
+        let candidate = candidate::waiting(self.store.as_ref()).await.ok().flatten();
+        let candidate = candidate.map(|(_, note)| note).filter(|note| note.is_current(&registry));
+        Some(FeedbackLevel { pending, watermark: registry.watermark, candidate })
     }
 }
 

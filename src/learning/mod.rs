@@ -5,9 +5,10 @@
 //! [`forest`] and [`logistic`] (other voters), [`calibration`] (what a vote means), [`evaluation`] and [`threshold`] (what
 //! a model is worth), [`drift`] (whether traffic is still what it was trained on), [`gate`] (whether it may serve),
 //! [`artifact`] (what is published), [`explanation`] (why it said what it said), [`run`](mod@run) (all of it in order),
-//! [`policy`] (when).
+//! [`policy`] (when), [`breaker`] (when a model that serves has to stop).
 
 pub mod artifact;
+pub mod breaker;
 pub mod calibration;
 mod crossing;
 pub mod dataset;

@@ -4,6 +4,7 @@
 //! in memory, and leaves an event in the [`attempt_log`] for the replication task to carry away.
 
 pub mod attempt_log;
+pub mod breaker;
 pub mod explain;
 pub mod geo;
 pub mod heard;

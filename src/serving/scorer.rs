@@ -3,6 +3,7 @@
 //! One snapshot per attempt: it is computed here, before the outcome is known, and the same values are scored, recorded,
 //! trained on and explained. Nothing here waits; what the fleet must know goes into the [`AttemptLog`].
 
+mod blocks;
 mod memory;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 pub use self::memory::Restored;
 use super::attempt_log::AttemptLog;
+use super::breaker::BlockCounter;
 use super::explain;
 use super::geo::GeoDatabases;
 use super::heard::Heard;
@@ -65,6 +67,8 @@ struct State {
     inbox: Inbox,
     heard: Heard,
     pending: Pending,
+    /// For the circuit breaker.
+    blocks: BlockCounter,
     /// Evictions per table as they were last reported.
     evicted: Evictions,
 }
@@ -170,6 +174,7 @@ impl Scorer {
                 inbox: Inbox::default(),
                 heard: Heard::default(),
                 pending: Pending::new(),
+                blocks: BlockCounter::default(),
                 evicted: Evictions::default(),
             }),
             memory,
@@ -239,6 +244,7 @@ impl Scorer {
             }
         };
         let known_good = state.tracker.activity().known_good(attempt.user, attempt.client_ip, attempt.ts);
+        let at_home = !trusted && state.tracker.activity().at_home(attempt.user, attempt.client_ip, attempt.ts);
         let scored = model.as_deref().and_then(|model| Some((model, probability(&schema, &snapshot, model)?)));
         let answer = self.answer(&config, scored, &attempt, trusted, known_good);
         if !attempt.no_auth {
@@ -248,6 +254,9 @@ impl Scorer {
                 Begin::New => {
                     self.metrics.attempts_ingested(1);
                     state.pending.insert(request, monotonic_ms);
+                    if at_home && answer.model.is_some() {
+                        state.blocks.note(&attempt, answer.would_be == Verdict::Block);
+                    }
                 }
                 Begin::Same(_) => {}
                 Begin::Conflict => return Err(ScoreError::Conflict),

@@ -149,7 +149,7 @@ pub(super) fn command_signal(payload: &[u8]) -> Signal {
 /// What the store itself knows about a history entry; it stands under `store` in the entry's JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryFacts {
-    /// `published`, `refused`, `reset`, `rolled_back` or `restored`.
+    /// `published`, `refused`, `reset`, `rolled_back`, `restored`, `discarded` or `learning_mode`.
     pub outcome: String,
     /// Hex; `None` before the first publish.
     pub lineage: Option<String>,
@@ -159,6 +159,9 @@ pub struct HistoryFacts {
     pub sha256: Option<String>,
     /// Store time in milliseconds since the epoch.
     pub at_ms: i64,
+    /// Learning mode ended in the same step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended_learning: bool,
 }
 
 /// The caller's JSON object with the store's facts added under `store`; what is no object goes under `entry`.
@@ -288,8 +291,14 @@ mod tests {
 
     #[test]
     fn history_keeps_what_the_caller_wrote_beside_what_the_store_knows() {
-        let facts =
-            HistoryFacts { outcome: "published".to_owned(), lineage: None, generation: 3, sha256: None, at_ms: 5 };
+        let facts = HistoryFacts {
+            outcome: "published".to_owned(),
+            lineage: None,
+            generation: 3,
+            sha256: None,
+            at_ms: 5,
+            ended_learning: false,
+        };
         let read = |given: &[u8]| serde_json::from_slice::<Value>(&history_document(given, &facts)).unwrap();
 
         assert_eq!(read(br#"{"outcome":"mine"}"#)["outcome"], "mine");

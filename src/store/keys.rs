@@ -88,6 +88,16 @@ impl Keys {
         self.name("history")
     }
 
+    /// String: the description of the candidate that waits for an approval.
+    pub fn candidate(&self) -> String {
+        self.name("candidate")
+    }
+
+    /// String: the artifact of that candidate.
+    pub fn candidate_model(&self) -> String {
+        self.name("candidate:model")
+    }
+
     /// String with a time to live: `holder:fence` of the training lease.
     pub fn lease(&self) -> String {
         self.name("lease")
@@ -121,7 +131,7 @@ impl Keys {
         self.name("features")
     }
 
-    /// String: learning mode, `0` or `1`.
+    /// String: learning mode, in the form of [`FleetMode`](super::mode::FleetMode).
     pub fn mode(&self) -> String {
         self.name("mode")
     }
@@ -185,6 +195,8 @@ mod tests {
             keys.feedback(),
             keys.feedback_ids(),
             keys.mode(),
+            keys.candidate(),
+            keys.candidate_model(),
             keys.pseudonym_key(),
             keys.nodes(),
             keys.audit(),

@@ -7,9 +7,11 @@
 //!
 //! Nothing in this trait is needed to score an attempt: every method may be slow or fail without stopping a login.
 
+pub mod candidate;
 pub mod embedded;
 pub mod entry;
 pub mod keys;
+pub mod mode;
 pub mod redis;
 pub mod registry;
 
@@ -23,6 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::detection::event::BootId;
+use mode::{FleetMode, ModeChange, ModeReply};
 use registry::{
     Lease, LeaseReply, ModelId, PublishReply, PublishRequest, RefusalReply, RefusalRequest, Registry, ResetReply,
     RollbackReply, TriggerKey,
@@ -368,10 +371,11 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a lease back; a lease that is no longer the caller's is left alone.
     fn release_lease(&self, lease: Lease) -> Answer<'_, ()>;
 
-    /// Publishes an artifact, moves the watermark, writes history and rings the announcement, in one step.
+    /// Publishes an artifact, moves the watermark, takes a waiting candidate away, ends learning mode where that is asked for
+    /// and the mode still is what it was, writes history and rings the announcement, in one step.
     fn publish<'a>(&'a self, request: &'a PublishRequest, artifact: &'a [u8]) -> Answer<'a, PublishReply>;
 
-    /// Records that a training published nothing, and why.
+    /// Records that a training published nothing, and why; its candidate, if there is one, replaces the one that waits.
     fn record_refusal<'a>(&'a self, request: &'a RefusalRequest) -> Answer<'a, RefusalReply>;
 
     /// Leaves the fleet without a model. `by` is a person or a node, for the history.
@@ -382,6 +386,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Puts a model back that the store lost: only when the registry is empty or its blob is missing.
     fn restore<'a>(&'a self, model: ModelId, artifact: &'a [u8]) -> Answer<'a, bool>;
+
+    /// The description of the candidate that waits for an approval; `None` while none does.
+    fn candidate(&self) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// The artifact of the candidate that waits, at most [`MODEL_MAX`] bytes.
+    fn candidate_model(&self) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// Takes the candidate with exactly this description away and writes the history; `false` when another one waits, or
+    /// none. `by` is a person or a node.
+    fn discard_candidate<'a>(&'a self, note: &'a [u8], by: &'a str) -> Answer<'a, bool>;
 
     /// The newest `max` history entries (JSON), newest first.
     fn history(&self, max: usize) -> Answer<'_, Vec<Vec<u8>>>;
@@ -397,11 +411,12 @@ pub trait Store: Send + Sync + 'static {
 
     // --- fleet --------------------------------------------------------------------------------------------------
 
-    /// Whether an operator switched learning mode on (`None`: never decided), fleet-wide.
-    fn learning_mode(&self) -> Answer<'_, Option<bool>>;
+    /// The fleet's learning mode; `None` while nobody ever set it.
+    fn learning_mode(&self) -> Answer<'_, Option<FleetMode>>;
 
-    /// Switches learning mode for the fleet and announces it.
-    fn set_learning_mode(&self, enabled: bool) -> Answer<'_, ()>;
+    /// Switches learning mode for the fleet, if it still is what the change expects, notes time and last feedback with it,
+    /// and announces it. With `history` the entry is written in the same step.
+    fn set_learning_mode<'a>(&'a self, change: &'a ModeChange) -> Answer<'a, ModeReply>;
 
     /// The fleet's pseudonym key: the stored one, or `proposed`, which is stored if there was none.
     fn shared_key(&self, proposed: [u8; 32]) -> Answer<'_, [u8; 32]>;

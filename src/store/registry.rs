@@ -10,6 +10,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::Position;
+use super::candidate::Candidate;
+use super::mode::EndOfLearning;
 use crate::detection::event::BootId;
 
 pub use decide::{
@@ -145,6 +147,8 @@ pub struct PublishRequest {
     pub history: Vec<u8>,
     /// Name of the publishing node, for the announcement's `origin`.
     pub origin: String,
+    /// Learning mode ends with this publish; `None`: it stays.
+    pub ends_learning: Option<EndOfLearning>,
 }
 
 /// The state of the registry that a challenger was built against.
@@ -167,6 +171,8 @@ pub struct RefusalRequest {
     pub considered: Position,
     /// JSON for the history.
     pub history: Vec<u8>,
+    /// What the training left for a person to approve; `None`: nothing, and what waits already goes on waiting.
+    pub candidate: Option<Candidate>,
 }
 
 /// Answer to a lease request.

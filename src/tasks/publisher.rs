@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,12 +18,12 @@ use crate::clock;
 use crate::detection::attempt::Timestamp;
 use crate::learning::artifact::{ArtifactHeader, FORMAT, ModelArtifact};
 use crate::learning::evaluation::Evaluation;
-use crate::learning::gate::Judgement;
 use crate::random;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
 use crate::state::state_dir::StateDir;
+use crate::store::mode::EndOfLearning;
 use crate::store::registry::{
     Lease, ModelId, Parent, PublishReply, PublishRequest, Registry, ResetReply, RollbackReply, TriggerKey,
 };
@@ -50,6 +50,8 @@ pub struct PublishJob {
     pub(crate) watermark: Position,
     pub(crate) by_operator: bool,
     pub(crate) history: HistoryNote,
+    /// Learning mode ends with it; `None`: it stays.
+    pub(crate) ends_learning: Option<EndOfLearning>,
 }
 
 /// What the history says about a training (`wire.md`: `GET /v1/models`).
@@ -62,14 +64,17 @@ pub struct HistoryNote {
     pub(crate) samples: usize,
     pub(crate) epochs: u32,
     pub(crate) evaluation: Option<Evaluation>,
-    pub(crate) gate: Option<Judgement>,
+    /// The gate's judgement as JSON.
+    pub(crate) gate: Option<Value>,
+    /// Under which it waits for a person, or was approved.
+    pub(crate) candidate: Option<String>,
     pub(crate) reason: String,
 }
 
 impl HistoryNote {
-    /// The history entry as JSON. `outcome` is `promoted`, `refused` or `not_enough_data`.
+    /// The history entry as JSON. `outcome` is `promoted`, `candidate`, `refused` or `not_enough_data`.
     pub fn to_json(&self, model: Option<ModelId>, outcome: &str) -> Vec<u8> {
-        let entry = json!({
+        let mut entry = json!({
             "model": model,
             "trained_at": self.trained_at.to_string(),
             "trigger": self.trigger,
@@ -82,6 +87,9 @@ impl HistoryNote {
             "outcome": outcome,
             "reason": self.reason,
         });
+        if let Some(candidate) = &self.candidate {
+            entry["candidate"] = candidate.as_str().into();
+        }
         entry.to_string().into_bytes()
     }
 }
@@ -249,6 +257,7 @@ impl Publisher {
             by_operator: job.by_operator,
             history: job.history.to_json(Some(model), "promoted"),
             origin: self.identity.name.clone(),
+            ends_learning: job.ends_learning,
         };
         let reply = self.publish_until_answered(&request, &encoded.bytes).await?;
         if matches!(reply, PublishReply::Published | PublishReply::AlreadyPublished) {

@@ -17,6 +17,7 @@ use crate::serving::mode::LearningMode;
 use crate::serving::slot::{ModelSlot, ServedModel};
 use crate::state::high_water::HighWaterFile;
 use crate::state::state_dir::StateDir;
+use crate::store::mode::FleetMode;
 use crate::store::registry::{ModelId, Registry};
 use crate::store::{Store, StoreError};
 use crate::supervisor::{TaskError, TaskStatus};
@@ -95,8 +96,11 @@ impl Subscriber {
             followed => followed?,
         }
         let registry = self.store.registry().await?;
-        if let Some(switched_on) = self.store.learning_mode().await? {
-            self.mode.set(switched_on);
+        match self.store.learning_mode().await {
+            Ok(mode) => mode.into_iter().for_each(|mode| self.follow_mode(mode)),
+            // The switch stays as it was; a new model must come all the same.
+            Err(StoreError::Corrupt { .. }) => self.metrics.store_error("read_mode"),
+            Err(error) => return Err(error),
         }
         self.high_water.observe(&registry);
         let serving = self.slot.id();
@@ -106,6 +110,23 @@ impl Subscriber {
             None if registry.lineage.is_some() => Ok(self.empty(&registry)),
             // An empty registry says nothing: the store is new, or it lost its data and the publisher puts it back.
             None => Ok(Reconciled::Kept { reason: "the registry is empty".into() }),
+        }
+    }
+
+    /// Takes over the fleet's learning mode, and says so when it was set anew.
+    fn follow_mode(&self, mode: FleetMode) {
+        let first = self.mode.read().is_none();
+        let (on, set) = (mode.on, mode.set.clone());
+        if !self.mode.set(mode) || (first && !on) {
+            return;
+        }
+        let switched = if on { "on" } else { "off" };
+        match set {
+            Some(set) => {
+                let (cause, reason) = (set.origin.cause.as_str(), set.origin.reason);
+                info!(cause, "learning mode of the fleet is {switched}, set by {cause}: {reason}");
+            }
+            None => info!("learning mode of the fleet is {switched}"),
         }
     }
 

@@ -2,25 +2,34 @@
 //!
 //! Whoever wants a training (watcher, schedule, operator) calls `Trainer::run_once`; it is at most one at a time on
 //! this node and, by the lease, in the fleet. The lease only saves work: whether the result counts is decided by the
-//! publish step. A lost lease or a stopping node cancels the fit within milliseconds.
+//! publish step. A lost lease or a stopping node cancels the fit within milliseconds. What becomes of a trained model stands in
+//! `conclusion`, what a person says about one that waits in `approval`.
 
+mod approval;
+mod conclusion;
+mod report;
+
+pub(crate) use self::approval::Approved;
+pub use self::report::{LastTraining, TrainRequest, trigger_name};
+pub(crate) use self::report::{TrainError, TrainReport};
+
+use self::conclusion::Ended;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::jittered;
 use super::labeller::{LabelledSamples, Labeller};
-use super::publisher::{HistoryNote, PublishError, PublishJob, PublisherHandle};
+use super::publisher::PublisherHandle;
 use super::replication::Replication;
 use crate::clock;
-use crate::config::{ActivationFunction, Config, Optimizer, Profile};
-use crate::learning::artifact::{ArtifactHeader, ModelArtifact};
-use crate::learning::evaluation::Evaluation;
+use crate::config::{ActivationFunction, Approval, Config, Optimizer, Profile};
+use crate::learning::artifact::ModelArtifact;
 use crate::learning::gate::GateOptions;
 use crate::learning::hindsight::{FrozenLabels, LabelCounts};
 use crate::learning::mlp::Activation;
@@ -32,9 +41,8 @@ use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
 use crate::state::state_dir::StateDir;
-use crate::store::registry::{
-    Lease, LeaseReply, ModelId, PublishReply, RefusalReply, RefusalRequest, Registry, TriggerKey,
-};
+use crate::store::mode::FleetMode;
+use crate::store::registry::{Lease, LeaseReply, Registry, TriggerKey};
 use crate::store::{Position, Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::traffic;
@@ -45,72 +53,6 @@ const FEEDBACK_PAGE: usize = 1000;
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(15);
 /// How long the end of a training waits for the store to take the lease back.
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
-
-/// What to train for, and with how much.
-#[derive(Debug, Clone)]
-pub struct TrainRequest {
-    pub(crate) trigger: TriggerKey,
-    /// Most training rows (feedback comes on top).
-    pub(crate) samples: usize,
-    pub(crate) epochs: u32,
-    /// An operator asked: allowed on a pinned registry, and unpins it.
-    pub(crate) by_operator: bool,
-    /// Who asked, for history and audit.
-    pub(crate) by: String,
-}
-
-/// How a training ended.
-#[derive(Debug, Clone)]
-pub(crate) enum TrainReport {
-    Promoted {
-        model: ModelId,
-        reason: String,
-        samples: usize,
-        epochs: u32,
-        evaluation: Box<Evaluation>,
-    },
-    Refused {
-        reason: String,
-        samples: usize,
-        epochs: u32,
-        evaluation: Option<Box<Evaluation>>,
-    },
-    NotEnoughData {
-        reason: String,
-    },
-    /// Another node holds the lease for at most this long.
-    Held {
-        remaining: Duration,
-    },
-    /// The trigger was served before.
-    AlreadyDone,
-    /// This node is training already.
-    Busy,
-}
-
-/// Why a training ended without an answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TrainError {
-    #[error("cannot train: {0}")]
-    Store(#[from] StoreError),
-    #[error("cannot train: {0}")]
-    Publish(#[from] PublishError),
-    #[error("cannot train: {0}")]
-    Run(#[from] RunError),
-    #[error("the training was cancelled: {reason}")]
-    Cancelled { reason: &'static str },
-    #[error("the training thread panicked; the model in use is unchanged")]
-    Panicked,
-}
-
-/// The last training of this node, for `status`.
-#[derive(Debug, Clone, Serialize)]
-pub struct LastTraining {
-    pub(crate) at: String,
-    pub(crate) trigger: String,
-    pub(crate) outcome: String,
-    pub(crate) reason: String,
-}
 
 /// See the module documentation.
 pub struct Trainer {
@@ -138,8 +80,18 @@ pub struct Trainer {
 struct Gathered {
     material: Material,
     labels: LabelCounts,
-    watermark: Position,
+    seen: Seen,
     champion: Option<ModelArtifact>,
+}
+
+/// What a training has seen of feedback.
+struct Seen {
+    /// The last item.
+    watermark: Position,
+    /// The fleet's learning mode when the items were read.
+    mode: Option<FleetMode>,
+    /// Requests on which somebody gave feedback since that mode was set.
+    fresh: u64,
 }
 
 /// Sets the flag that a running fit polls, also when the future that waits for it is dropped.
@@ -198,7 +150,10 @@ impl Trainer {
         drop(guard);
         // From here on nothing is cancelled: a result may be offered after the lease, and the store decides.
         let ended = match fitted {
-            Ok((outcome, watermark)) => self.conclude(&request, lease, &registry, outcome, watermark).await,
+            Ok((outcome, seen)) => {
+                let ended = Ended { request: &request, lease, registry: &registry, seen: &seen };
+                self.conclude(ended, outcome).await
+            }
             Err(error) => Err(error),
         };
         self.give_back().await;
@@ -231,133 +186,32 @@ impl Trainer {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what there is and fits it. Returns the outcome and the feedback that it has seen.
+    /// Reads what there is and fits it. Returns the outcome and what it has seen of feedback.
     async fn learn(
         &self,
         request: &TrainRequest,
         registry: &Registry,
         cancel: &Arc<AtomicBool>,
-    ) -> Result<(RunOutcome, Position), TrainError> {
-        let gathered = self.gather(registry).await?;
-        let (watermark, labels) = (gathered.watermark, gathered.labels.clone());
-        let mut outcome = self.fit(gathered, self.options(request), Arc::clone(cancel)).await?;
+    ) -> Result<(RunOutcome, Seen), TrainError> {
+        let Gathered { material, labels, seen, champion } = self.gather(registry).await?;
+        let mut outcome = self.fit(material, champion, self.options(request), Arc::clone(cancel)).await?;
         if let (RunOutcome::NotEnoughData { reason }, Some(shortage)) = (&mut outcome, labels.shortage()) {
             *reason = format!("{reason}; {shortage}");
         }
-        Ok((outcome, watermark))
-    }
-
-    /// Publishes the outcome or records why not.
-    async fn conclude(
-        &self,
-        request: &TrainRequest,
-        lease: Lease,
-        registry: &Registry,
-        outcome: RunOutcome,
-        watermark: Position,
-    ) -> Result<TrainReport, TrainError> {
-        let mut note = self.note(request);
-        match outcome {
-            RunOutcome::Promoted(trained) => {
-                note.samples = trained.samples;
-                note.evaluation = Some(trained.artifact.evaluation.clone());
-                note.gate = Some(trained.judgement);
-                note.reason.clone_from(&trained.reason);
-                let evaluation = Box::new(trained.artifact.evaluation.clone());
-                let job = PublishJob {
-                    artifact: trained.artifact,
-                    registry: registry.clone(),
-                    lease,
-                    trigger: request.trigger.clone(),
-                    watermark,
-                    by_operator: request.by_operator,
-                    history: note.clone(),
-                };
-                let (reply, model) = self.publisher.publish(job).await?;
-                let (samples, epochs) = (note.samples, note.epochs);
-                match reply {
-                    PublishReply::Published | PublishReply::AlreadyPublished => {
-                        Ok(TrainReport::Promoted { model, reason: note.reason, samples, epochs, evaluation })
-                    }
-                    refused => {
-                        note.reason = refused.reason().into();
-                        self.refuse(request, lease, watermark, &note, "refused").await?;
-                        Ok(TrainReport::Refused { reason: note.reason, samples, epochs, evaluation: Some(evaluation) })
-                    }
-                }
-            }
-            RunOutcome::Refused { reason, samples, evaluation, judgement, challenger } => {
-                self.keep_challenger(&challenger, registry, &note);
-                note.samples = samples;
-                note.evaluation = Some(Evaluation::clone(&evaluation));
-                note.gate = Some(*judgement);
-                note.reason.clone_from(&reason);
-                self.refuse(request, lease, watermark, &note, "refused").await?;
-                let evaluation = Some(evaluation);
-                Ok(TrainReport::Refused { reason, samples, epochs: request.epochs, evaluation })
-            }
-            RunOutcome::NotEnoughData { reason } => {
-                note.reason.clone_from(&reason);
-                self.refuse(request, lease, watermark, &note, "not_enough_data").await?;
-                Ok(TrainReport::NotEnoughData { reason })
-            }
-        }
-    }
-
-    /// Keeps a refused challenger, so that an operator can look at what it would have done (`replay --against-current`).
-    fn keep_challenger(&self, challenger: &ModelArtifact, registry: &Registry, note: &HistoryNote) {
-        let header = ArtifactHeader {
-            lineage: registry.lineage.unwrap_or_default(),
-            // It never got one.
-            generation: 0,
-            trained_at_ms: note.trained_at.millis(),
-            node: note.node.clone(),
-        };
-        match challenger.encode(&header) {
-            Ok(encoded) => self.state_dir.save_challenger(&encoded.bytes),
-            Err(error) => warn!("the refused challenger is not kept: {error}"),
-        }
-    }
-
-    async fn refuse(
-        &self,
-        request: &TrainRequest,
-        lease: Lease,
-        considered: Position,
-        note: &HistoryNote,
-        outcome: &str,
-    ) -> Result<(), StoreError> {
-        let refusal = RefusalRequest {
-            lease,
-            trigger: request.trigger.clone(),
-            considered,
-            history: note.to_json(None, outcome),
-        };
-        match self.store.record_refusal(&refusal).await? {
-            RefusalReply::Recorded => self.metrics.status().registry_written(),
-            RefusalReply::StaleFence => warn!("a later training has ended meanwhile; this refusal was not recorded"),
-        }
-        Ok(())
-    }
-
-    fn note(&self, request: &TrainRequest) -> HistoryNote {
-        HistoryNote {
-            trained_at: clock::now(),
-            trigger: trigger_name(&request.trigger).to_owned(),
-            by: request.by.clone(),
-            node: self.identity.name.clone(),
-            samples: 0,
-            epochs: request.epochs,
-            evaluation: None,
-            gate: None,
-            reason: String::new(),
-        }
+        Ok((outcome, seen))
     }
 
     async fn gather(&self, registry: &Registry) -> Result<Gathered, StoreError> {
         // A label needs what happened around its attempt; without the store there is no training anyway.
         self.replication.catch_up(CATCH_UP_LIMIT).await;
         let LabelledSamples { samples, counts, .. } = self.labeller.samples().await?;
+        let mode = match self.store.learning_mode().await {
+            // Whatever stands there, no training ends it.
+            Err(StoreError::Corrupt { .. }) => None,
+            read => read?,
+        };
+        let mode_set_at = mode.as_ref().and_then(|mode| Some(mode.set.as_ref()?.feedback));
+        let mut fresh = BTreeSet::new();
         let mut feedback = Vec::new();
         let mut watermark = Position::START;
         loop {
@@ -366,7 +220,12 @@ impl Trainer {
             for (position, bytes) in page {
                 watermark = position;
                 match Feedback::decode(&bytes) {
-                    Ok(item) => feedback.push(item),
+                    Ok(item) => {
+                        if mode_set_at.is_some_and(|set_at| position > set_at) {
+                            fresh.insert(item.request);
+                        }
+                        feedback.push(item);
+                    }
                     Err(error) => warn!("skipping feedback at {position} that cannot be read: {error}"),
                 }
             }
@@ -385,7 +244,7 @@ impl Trainer {
         Ok(Gathered {
             material: Material { samples, feedback, canaries: traffic::canaries(&self.schema.load()) },
             labels: counts,
-            watermark,
+            seen: Seen { watermark, mode, fresh: fresh.len() as u64 },
             champion,
         })
     }
@@ -398,6 +257,7 @@ impl Trainer {
             false_positive_budget: config.ml.false_positive_budget,
             profile: self.schema.load().profile().to_owned(),
             gate: GateOptions {
+                automatic: config.training.approval == Approval::Automatic,
                 approved: matches!(request.trigger, TriggerKey::Command { .. }),
                 ..GateOptions::default()
             },
@@ -407,13 +267,13 @@ impl Trainer {
 
     async fn fit(
         &self,
-        gathered: Gathered,
+        material: Material,
+        champion: Option<ModelArtifact>,
         options: RunOptions,
         cancel: Arc<AtomicBool>,
     ) -> Result<RunOutcome, TrainError> {
         let schema = self.schema.load();
         let fitted = tokio::task::spawn_blocking(move || {
-            let Gathered { material, champion, .. } = gathered;
             run::run(material, &FrozenLabels, &schema, &options, champion.as_ref(), &cancel, &mut |_| {})
         });
         match fitted.await {
@@ -464,34 +324,6 @@ impl Trainer {
     }
 }
 
-impl TrainReport {
-    /// The outcome in one word, as it stands in history, status and metrics.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Promoted { .. } => "promoted",
-            Self::Refused { .. } => "refused",
-            Self::NotEnoughData { .. } => "not_enough_data",
-            Self::Held { .. } => "held",
-            Self::AlreadyDone => "already_done",
-            Self::Busy => "busy",
-        }
-    }
-
-    /// Why, for people.
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Promoted { reason, .. } | Self::Refused { reason, .. } | Self::NotEnoughData { reason } => {
-                reason.clone()
-            }
-            Self::Held { remaining } => {
-                format!("another node is training; its lease lasts {} s at most", remaining.as_secs() + 1)
-            }
-            Self::AlreadyDone => "this trigger was served before".into(),
-            Self::Busy => "this node is training already".into(),
-        }
-    }
-}
-
 /// The training options of a configuration.
 pub fn training_options(config: &Config, epochs: u32) -> TrainingOptions {
     let (hidden, activation) = match config.ml.profile {
@@ -514,14 +346,5 @@ pub fn training_options(config: &Config, epochs: u32) -> TrainingOptions {
     match config.ml.optimizer {
         Optimizer::Adam => options,
         Optimizer::Sgd => options.plain_descent(config.ml.learning_rate),
-    }
-}
-
-/// The kind of a trigger: a word without identity, fit for metrics and history.
-pub fn trigger_name(trigger: &TriggerKey) -> &'static str {
-    match trigger {
-        TriggerKey::Schedule { .. } => "schedule",
-        TriggerKey::Feedback { .. } => "feedback",
-        TriggerKey::Command { .. } => "command",
     }
 }

@@ -60,6 +60,7 @@ pub struct Metrics {
     http_requests: ByRoute,
     task_restarts: By1,
     config_reloads: By1,
+    breaker_trips: Counter,
 }
 
 impl Metrics {
@@ -97,6 +98,7 @@ impl Metrics {
             http_requests: Family::default(),
             task_restarts: Family::default(),
             config_reloads: Family::default(),
+            breaker_trips: Counter::default(),
             additional_features: Gauge::default(),
             additional_features_skipped: Family::default(),
         };
@@ -205,6 +207,11 @@ impl Metrics {
         );
         registry.register("http_requests", "HTTP requests by route and class of status", self.http_requests.clone());
         registry.register("task_restarts", "Restarts of tasks by name", self.task_restarts.clone());
+        registry.register(
+            "breaker_trips",
+            "Times the circuit breaker of this node returned the fleet to learning mode",
+            self.breaker_trips.clone(),
+        );
         registry.register("config_reloads", "Reloads of the configuration by outcome", self.config_reloads.clone());
         self
     }
@@ -272,7 +279,7 @@ impl Metrics {
         self.feedback.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// A training ended after `took`: `outcome` (`promoted`, `refused`, `not_enough_data`, `failed`), `trigger` (`schedule`,
+    /// A training ended after `took`: `outcome` (`promoted`, `candidate`, `refused`, `not_enough_data`, `failed`), `trigger` (`schedule`,
     /// `feedback`, `command`).
     pub fn trained(&self, outcome: &'static str, trigger: &'static str, took: Duration) {
         self.trainings.get_or_create(&[("outcome", outcome), ("trigger", trigger)]).inc();
@@ -358,6 +365,11 @@ impl Metrics {
     /// A task was started again.
     pub fn task_restarted(&self, task: &'static str) {
         self.task_restarts.get_or_create(&[("task", task)]).inc();
+    }
+
+    /// The circuit breaker has tripped on this node.
+    pub fn breaker_tripped(&self) {
+        self.breaker_trips.inc();
     }
 
     /// A reload of the configuration ended (`applied`, `refused`).
@@ -456,6 +468,7 @@ mod tests {
         metrics.http_request("/v1/explain/{request_id}", 404);
         metrics.task_restarted("subscriber");
         metrics.config_reloaded("applied");
+        metrics.breaker_tripped();
         metrics.status().registry_written();
         metrics.status().announcement_sent();
         metrics.status().attempts_dropped(5);
@@ -497,6 +510,7 @@ mod tests {
             "nauthilus_neural_http_requests_total{route=\"/v1/explain/{request_id}\",status=\"4xx\"} 1",
             "nauthilus_neural_task_restarts_total{task=\"subscriber\"} 1",
             "nauthilus_neural_config_reloads_total{outcome=\"applied\"} 1",
+            "nauthilus_neural_breaker_trips_total 1",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is missing in\n{text}");
         }

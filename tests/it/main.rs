@@ -10,6 +10,7 @@ mod features;
 mod fleet;
 mod http;
 mod labels;
+mod modes;
 mod restart;
 mod schedule;
 mod service;

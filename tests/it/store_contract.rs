@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use nauthilus_neural::detection::additional::LIST_BYTES_MAX;
 use nauthilus_neural::detection::event::BootId;
+use nauthilus_neural::store::candidate::Candidate;
 use nauthilus_neural::store::embedded::EmbeddedStore;
 use nauthilus_neural::store::entry::{Announcement, AnnouncementKind, BATCH_MAX, ENTRY_MAX};
+use nauthilus_neural::store::mode::{
+    EndOfLearning, FleetMode, ModeCause, ModeChange, ModeOrigin, ModeReply, ModeStamp,
+};
 use nauthilus_neural::store::redis::{RedisOptions, RedisStore};
 use nauthilus_neural::store::registry::{
     HighWater, Lease, LeaseReply, ModelId, Parent, PublishReply, PublishRequest, RefusalReply, RefusalRequest,
@@ -79,6 +83,9 @@ on_both_stores!(
     the_list_of_features_is_exchanged_and_never_overwritten,
     a_list_that_goes_takes_the_model_with_it_in_one_step,
     learning_mode_is_fleet_state,
+    a_mode_that_somebody_else_set_is_left_alone,
+    a_publish_ends_the_learning_mode_that_it_was_trained_in_and_no_other,
+    a_candidate_waits_until_a_later_one_a_model_or_a_person_takes_it_away,
     nodes_report_themselves,
     a_command_is_executed_by_one,
     the_audit_trail_takes_entries,
@@ -120,6 +127,7 @@ fn request(lease: Lease, id: &str, parent: Parent, content: u8) -> PublishReques
         by_operator: false,
         history: format!("{{\"trigger\":\"{id}\"}}").into_bytes(),
         origin: "node-b".to_owned(),
+        ends_learning: None,
     }
 }
 
@@ -385,8 +393,13 @@ async fn a_refusal_marks_feedback_as_considered(store: Shared) {
     let upto = |major| TriggerKey::Feedback { upto: mark(major) };
     let answer = store.acquire_lease(&upto(9), ME, TTL, HighWater::default()).await.unwrap();
     let LeaseReply::Acquired { lease, .. } = answer else { panic!("{answer:?}") };
-    let refusal =
-        RefusalRequest { lease, trigger: upto(9), considered: mark(9), history: b"{\"reason\":\"worse\"}".to_vec() };
+    let refusal = RefusalRequest {
+        lease,
+        trigger: upto(9),
+        considered: mark(9),
+        history: b"{\"reason\":\"worse\"}".to_vec(),
+        candidate: None,
+    };
 
     assert_eq!(store.record_refusal(&refusal).await.unwrap(), RefusalReply::Recorded);
     assert_eq!(store.record_refusal(&refusal).await.unwrap(), RefusalReply::Recorded);
@@ -538,17 +551,114 @@ async fn a_list_that_goes_takes_the_model_with_it_in_one_step(store: Shared) {
     assert_eq!((&newest["by"], &newest["store"]["outcome"]), (&"alice".into(), &"reset".into()));
 }
 
+/// A change of the mode by `cause`.
+fn change(on: bool, cause: ModeCause, expected: Option<ModeStamp>) -> ModeChange {
+    ModeChange { on, origin: ModeOrigin::new(cause, "alice", "because"), expected, history: None }
+}
+
+async fn set(store: &Shared, change: &ModeChange) -> FleetMode {
+    match store.set_learning_mode(change).await.unwrap() {
+        ModeReply::Set(mode) => mode,
+        ModeReply::Conflict => panic!("nothing was expected"),
+    }
+}
+
 async fn learning_mode_is_fleet_state(store: Shared) {
     let mut signals = store.subscribe();
     assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
     assert_eq!(store.learning_mode().await.unwrap(), None);
+    store.append_feedback("a", b"1").await.unwrap();
+    let FeedbackAppended::Recorded(last) = store.append_feedback("b", b"2").await.unwrap() else { panic!("new") };
 
-    for enabled in [true, false] {
-        store.set_learning_mode(enabled).await.unwrap();
-        assert_eq!(store.learning_mode().await.unwrap(), Some(enabled));
+    for on in [true, false] {
+        let written = set(&store, &change(on, ModeCause::Operator, None)).await;
+        assert_eq!(store.learning_mode().await.unwrap().as_ref(), Some(&written));
+        let details = written.set.expect("details");
+        assert_eq!((written.on, details.feedback), (on, last), "it notes what feedback came before");
+        assert_eq!((details.origin.cause, details.origin.by.as_str()), (ModeCause::Operator, "alice"));
+        assert!(details.since_ms > 0);
         assert_eq!(next_announcement(&mut signals).await.kind, AnnouncementKind::Mode);
     }
+    assert!(store.history(10).await.unwrap().is_empty(), "no entry unless asked for");
     nothing_else(&store, &mut signals).await;
+}
+
+async fn a_mode_that_somebody_else_set_is_left_alone(store: Shared) {
+    let never = ModeStamp::of(None);
+    let trip = ModeChange {
+        history: Some(b"{\"trigger\":\"breaker\"}".to_vec()),
+        ..change(true, ModeCause::Breaker, Some(never.clone()))
+    };
+    let tripped = set(&store, &trip).await;
+    let newest: serde_json::Value = serde_json::from_slice(&store.history(1).await.unwrap()[0]).unwrap();
+    assert_eq!((&newest["trigger"], &newest["store"]["outcome"]), (&"breaker".into(), &"learning_mode".into()));
+
+    assert_eq!(store.set_learning_mode(&trip).await.unwrap(), ModeReply::Conflict, "a second node comes too late");
+    let off = change(false, ModeCause::Operator, Some(ModeStamp::of(Some(&tripped))));
+    let off = set(&store, &off).await;
+    assert_eq!(store.set_learning_mode(&trip).await.unwrap(), ModeReply::Conflict);
+
+    assert_eq!(store.learning_mode().await.unwrap(), Some(off));
+    assert_eq!(store.history(10).await.unwrap().len(), 1, "nothing was written twice");
+}
+
+async fn a_publish_ends_the_learning_mode_that_it_was_trained_in_and_no_other(store: Shared) {
+    let ended = async |content: u8, expected: ModeStamp| {
+        let id = format!("train-{content}");
+        let lease = lease(&store, &id).await;
+        let registry = store.registry().await.unwrap();
+        let parent = Parent { generation: registry.generation, sha256: registry.sha256 };
+        let origin = ModeOrigin::new(ModeCause::Feedback, "a", "12 items");
+        let ends_learning = Some(EndOfLearning { expected, origin });
+        let request = PublishRequest { ends_learning, ..request(lease, &id, parent, content) };
+        assert_eq!(store.publish(&request, &[content; 100]).await.unwrap(), PublishReply::Published);
+        store.release_lease(lease).await.unwrap();
+        let newest: serde_json::Value = serde_json::from_slice(&store.history(1).await.unwrap()[0]).unwrap();
+        newest["store"]["ended_learning"] == true
+    };
+    let first = set(&store, &change(true, ModeCause::Operator, None)).await;
+    let again = ModeStamp::of(Some(&first));
+    assert!(ended(1, again.clone()).await);
+    let off = store.learning_mode().await.unwrap().expect("set");
+    assert_eq!((off.on, off.set.map(|set| set.origin.cause)), (false, Some(ModeCause::Feedback)));
+
+    let second = set(&store, &change(true, ModeCause::Breaker, None)).await;
+    assert!(!ended(2, again).await, "it was switched on again meanwhile");
+    assert_eq!(store.learning_mode().await.unwrap(), Some(second), "and stays on");
+}
+
+/// Ends a training under `id` with a candidate.
+async fn candidate(store: &Shared, id: &str) -> Candidate {
+    let lease = lease(store, id).await;
+    let candidate = Candidate { note: format!("{{\"id\":\"{id}\"}}").into_bytes(), artifact: vec![7; 1000] };
+    let refusal = RefusalRequest {
+        lease,
+        trigger: trigger(id),
+        considered: Position::START,
+        history: b"{}".to_vec(),
+        candidate: Some(candidate.clone()),
+    };
+    assert_eq!(store.record_refusal(&refusal).await.unwrap(), RefusalReply::Recorded);
+    store.release_lease(lease).await.unwrap();
+    candidate
+}
+
+async fn a_candidate_waits_until_a_later_one_a_model_or_a_person_takes_it_away(store: Shared) {
+    let waiting = async || (store.candidate().await.unwrap(), store.candidate_model().await.unwrap());
+    assert_eq!(waiting().await, (None, None));
+    candidate(&store, "first").await;
+    let second = candidate(&store, "second").await;
+    assert_eq!(waiting().await, (Some(second.note.clone()), Some(second.artifact)));
+
+    assert!(!store.discard_candidate(b"{\"id\":\"first\"}", "alice").await.unwrap(), "that one is gone");
+    assert!(store.discard_candidate(&second.note, "alice").await.unwrap());
+    assert_eq!(waiting().await, (None, None));
+    let newest: serde_json::Value = serde_json::from_slice(&store.history(1).await.unwrap()[0]).unwrap();
+    assert_eq!((&newest["by"], &newest["store"]["outcome"]), (&"alice".into(), &"discarded".into()));
+
+    candidate(&store, "third").await;
+    publish(&store, 1).await;
+    assert_eq!(waiting().await, (None, None), "it was compared with the model before");
 }
 
 async fn nodes_report_themselves(store: Shared) {

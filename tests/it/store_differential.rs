@@ -126,6 +126,7 @@ impl Dice {
                     by_operator: self.chance(30),
                     history,
                     origin: "test".to_owned(),
+                    ends_learning: None,
                 })
             }
             11 => Step::Refuse(RefusalRequest {
@@ -133,6 +134,7 @@ impl Dice {
                 trigger: self.trigger(),
                 considered: self.position(),
                 history,
+                candidate: None,
             }),
             12 if self.chance(40) => Step::Reset(LINEAGES[self.below(2) as usize]),
             13 => Step::Rollback(if self.chance(50) { None } else { Some(self.below(registry.generation + 2)) }),
@@ -209,6 +211,7 @@ async fn the_bounded_lists_forget_alike() {
                 by_operator: false,
                 history: b"{}".to_vec(),
                 origin: "test".to_owned(),
+                ends_learning: None,
             });
             told.push(answer(&*store, &publish).await);
         }
@@ -225,6 +228,7 @@ async fn the_bounded_lists_forget_alike() {
                 trigger: command(number),
                 considered: Position::START,
                 history: Vec::new(),
+                candidate: None,
             };
             told.push(answer(&*store, &Step::Refuse(refusal)).await);
         }

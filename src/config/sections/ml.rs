@@ -64,6 +64,9 @@ pub struct MlConfig {
     /// Score and log, but answer what the static rule says. Default: false. Local to this node, and stronger than the
     /// fleet's learning mode.
     pub dry_run: bool,
+    /// Return the fleet to learning mode when the model would suddenly block many users in networks that they log in from.
+    /// Default: true. Each node counts what it scores itself.
+    pub breaker: bool,
     /// Let a confident model outvote a static rule (weighted sum of both). Default: false, because a model should only
     /// ever add suspicion.
     pub may_override_rules: bool,
@@ -98,6 +101,7 @@ impl Default for MlConfig {
             enabled: true,
             profile: Profile::default(),
             dry_run: false,
+            breaker: true,
             may_override_rules: false,
             threshold: None,
             false_positive_budget: 0.001,

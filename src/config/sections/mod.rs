@@ -25,4 +25,4 @@ pub use ml::{ActivationFunction, MlConfig, Optimizer, Profile};
 pub use node::NodeConfig;
 pub use redis::RedisConfig;
 pub use store::{Backend, StoreConfig};
-pub use training::TrainingConfig;
+pub use training::{Approval, TrainingConfig};

@@ -6,6 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::lists::text_list;
 
+/// Who lets a model that passed the gate serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// The gate alone.
+    #[default]
+    Automatic,
+    /// A person, for every training that no person asked for.
+    Manual,
+}
+
 /// The `[training]` section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +46,12 @@ pub struct TrainingConfig {
     /// fleet training.
     #[serde(with = "humantime_serde")]
     pub feedback_min_interval: Duration,
+    /// Who lets a model that passed the gate serve: `"automatic"` or `"manual"`. Default: `"automatic"`. With `"manual"` the
+    /// model of a scheduled or feedback training waits until `approve` is called; one trained by hand is approved with it.
+    pub approval: Approval,
+    /// Whether a training that was fed by `feedback_threshold` items since learning mode was switched on, and whose model
+    /// passed the gate and may block, ends learning mode for the fleet. Default: true.
+    pub ends_learning_mode: bool,
 }
 
 impl Default for TrainingConfig {
@@ -49,6 +66,8 @@ impl Default for TrainingConfig {
             feedback_threshold: 10,
             feedback_epochs: 100,
             feedback_min_interval: Duration::from_secs(3600),
+            approval: Approval::default(),
+            ends_learning_mode: true,
         }
     }
 }

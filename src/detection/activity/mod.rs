@@ -165,6 +165,11 @@ impl Activity {
         self.pairs.get(&(user.short(), client_network(ip))).is_some_and(|pair| pair.known_good(ts))
     }
 
+    /// Whether `user` logged in from the network of `ip` within the week before `ts`, whatever else happened there.
+    pub fn at_home(&self, user: Pseudonym, ip: IpAddr, ts: Timestamp) -> bool {
+        self.pairs.get(&(user.short(), client_network(ip))).is_some_and(|pair| pair.at_home(ts))
+    }
+
     /// Failures and successes of a week before `ts` with a value of an additional feature, by its hash, to the day.
     pub fn category_outcomes(&self, category: u64, ts: Timestamp) -> Counts {
         self.categories.get(&category).map_or_else(Counts::default, |category| category.outcomes(ts))

@@ -109,6 +109,25 @@ fn a_success_makes_the_pair_known_good_a_day_later() {
 }
 
 #[test]
+fn a_user_is_at_home_in_a_network_for_a_week_after_a_login_whatever_else_happens_there() {
+    let mut activity = Activity::default();
+    let at_home = |activity: &Activity, seconds: i64, user: u8, ip: [u8; 4]| {
+        activity.at_home(Pseudonym([user; 16]), ip.into(), at(seconds))
+    };
+    told(&mut activity, &attempt(1, 0, Some(1)), Outcome::Failure);
+    assert!(!at_home(&activity, 1, 1, NETWORK));
+    told(&mut activity, &attempt(2, 10, Some(1)), Outcome::Success);
+    for number in 3..20 {
+        told(&mut activity, &attempt(number, 20, Some(u64::from(number))), Outcome::Failure);
+    }
+
+    assert!(!at_home(&activity, 5, 1, NETWORK), "not before");
+    assert!(at_home(&activity, 30, 1, NETWORK));
+    assert!(at_home(&activity, 7 * DAY + 9, 1, NETWORK) && !at_home(&activity, 7 * DAY + 10, 1, NETWORK));
+    assert!(!at_home(&activity, 30, 1, [192, 0, 3, 1]) && !at_home(&activity, 30, 2, NETWORK));
+}
+
+#[test]
 fn a_stale_password_repeated_is_not_guessing_but_two_passwords_are() {
     let mut activity = Activity::default();
     told(&mut activity, &attempt(1, 0, Some(1)), Outcome::Success);

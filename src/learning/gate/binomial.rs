@@ -1,4 +1,4 @@
-//! Exact tail probabilities of the binomial distribution, for the few counts that the gate has to judge.
+//! Exact tail probabilities of the binomial distribution, for the few counts that the gate and the breaker have to judge.
 //!
 //! Sums of terms in a fixed order, so that every machine comes to the same answer. No approximation by a normal
 //! distribution: the counts are small exactly where it matters.
@@ -8,7 +8,7 @@ use crate::numeric;
 /// Probability that at least `hits` of `trials` independent trials hit, each with probability `p`.
 ///
 /// 1 for no hits, 0 for more hits than trials; `p` is clamped to 0 … 1. Exact to about one part in 10¹⁰.
-pub(super) fn at_least(hits: u64, trials: u64, p: f64) -> f64 {
+pub(in crate::learning) fn at_least(hits: u64, trials: u64, p: f64) -> f64 {
     let p = p.clamp(0.0, 1.0);
     if hits == 0 {
         return 1.0;

@@ -7,7 +7,7 @@
 //! Reading order: [`Challenge`] (the question), `judgement` (the answer), `sides` and `ranking` (does it know attacks from
 //! users, as well as the champion), `rates` (block rate and honesty), `words` (feedback), `scenarios` (canaries), `live`.
 
-mod binomial;
+pub(super) mod binomial;
 mod bootstrap;
 mod judgement;
 mod live;

@@ -36,8 +36,11 @@ pub(super) const AUDIT: TableDefinition<u64, (i64, &[u8])> = TableDefinition::ne
 
 /// JSON of the registry's [`State`].
 pub(super) const STATE: &str = "state";
-/// Learning mode, one byte.
+/// Learning mode: the line of `store::mode`, or one byte as it was written before.
 pub(super) const MODE: &str = "mode";
+/// The candidate that waits for an approval: its description, and its artifact.
+pub(super) const CANDIDATE: &str = "candidate";
+pub(super) const CANDIDATE_MODEL: &str = "candidate_model";
 /// Entry of [`META`]: the list of additional features.
 pub(super) const FEATURES: &str = "features";
 /// Entry of [`META`]: the fleet's pseudonym key.

@@ -4,6 +4,7 @@
 //! opens the file: a second process is refused. Subscriptions stay within the process.
 
 mod file;
+mod modes;
 mod registry_steps;
 mod signals;
 mod streams;
@@ -20,7 +21,9 @@ use tokio::sync::mpsc;
 use self::registry_steps as steps;
 pub use self::writer::Clock;
 use self::writer::{Answered, Writer};
-use super::entry::{self, AnnouncementKind};
+use super::candidate;
+use super::entry;
+use super::mode::{FleetMode, ModeChange, ModeReply};
 use super::registry::{
     self, HighWater, Lease, LeaseReply, ModelId, PublishReply, PublishRequest, RefusalReply, RefusalRequest, Registry,
     ResetReply, RollbackReply, TriggerKey,
@@ -255,6 +258,7 @@ impl Store for EmbeddedStore {
         const OPERATION: &str = "record a refused training";
         boxed(async move {
             entry::check_size(OPERATION, "a history entry", request.history.len(), entry::DOCUMENT_MAX)?;
+            candidate::check(OPERATION, request.candidate.as_ref())?;
             let (request, limits) = (request.clone(), self.limits());
             let step = move |transaction: &_, now_ms| steps::refuse(OPERATION, transaction, &request, &limits, now_ms);
             self.writer().write(OPERATION, 1, step).await
@@ -289,6 +293,23 @@ impl Store for EmbeddedStore {
         })
     }
 
+    fn candidate(&self) -> Answer<'_, Option<Vec<u8>>> {
+        boxed(self.writer().read("read the candidate", |transaction, _| modes::blob(transaction, file::CANDIDATE)))
+    }
+
+    fn candidate_model(&self) -> Answer<'_, Option<Vec<u8>>> {
+        const OPERATION: &str = "read the candidate's model";
+        boxed(self.writer().read(OPERATION, |transaction, _| modes::blob(transaction, file::CANDIDATE_MODEL)))
+    }
+
+    fn discard_candidate<'a>(&'a self, note: &'a [u8], by: &'a str) -> Answer<'a, bool> {
+        const OPERATION: &str = "discard the candidate";
+        let (note, deed, limits) = (note.to_vec(), entry::deed(by), self.limits());
+        boxed(self.writer().write(OPERATION, 1, move |transaction, now_ms| {
+            modes::discard(OPERATION, transaction, &note, &deed, &limits, now_ms)
+        }))
+    }
+
     fn history(&self, max: usize) -> Answer<'_, Vec<Vec<u8>>> {
         let most = usize::try_from(self.limits().history_max).unwrap_or(usize::MAX).min(max);
         boxed(self.writer().read("read the history", move |transaction, _| {
@@ -318,24 +339,24 @@ impl Store for EmbeddedStore {
         })
     }
 
-    fn learning_mode(&self) -> Answer<'_, Option<bool>> {
-        boxed(self.writer().read("read the learning mode", |transaction, _| {
-            let mode = transaction.open_table(file::META)?.get(file::MODE)?.map(|mode| mode.value() == [1]);
-            Ok(Ok(mode))
-        }))
+    fn learning_mode(&self) -> Answer<'_, Option<FleetMode>> {
+        const OPERATION: &str = "read the learning mode";
+        boxed(
+            self.writer()
+                .read(OPERATION, |transaction, _| modes::read(OPERATION, &transaction.open_table(file::META)?)),
+        )
     }
 
-    fn set_learning_mode(&self, enabled: bool) -> Answer<'_, ()> {
+    fn set_learning_mode<'a>(&'a self, change: &'a ModeChange) -> Answer<'a, ModeReply> {
         const OPERATION: &str = "set the learning mode";
-        let origin = self.inner.origin.clone();
-        boxed(self.writer().write(OPERATION, 1, move |transaction, _| {
-            let mut meta = transaction.open_table(file::META)?;
-            meta.insert(file::MODE, &[u8::from(enabled)][..])?;
-            let answer = steps::state(OPERATION, &meta)?;
-            let announcement =
-                answer.as_ref().ok().map(|state| steps::announce(AnnouncementKind::Mode, &state.registry, &origin));
-            Ok(Answered { answer: answer.map(|_| ()), announcement })
-        }))
+        boxed(async move {
+            let history = change.history.as_deref().unwrap_or_default();
+            entry::check_size(OPERATION, "a history entry", history.len(), entry::DOCUMENT_MAX)?;
+            let (change, origin, limits) = (change.clone(), self.inner.origin.clone(), self.limits());
+            let step =
+                move |transaction: &_, now_ms| modes::set(OPERATION, transaction, &change, &origin, &limits, now_ms);
+            self.writer().write(OPERATION, 1, step).await
+        })
     }
 
     fn shared_key(&self, proposed: [u8; 32]) -> Answer<'_, [u8; 32]> {

@@ -3,6 +3,7 @@
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::file::{FEATURES, HISTORY, META, MODELS, STATE};
+use super::modes;
 use super::writer::Answered;
 use crate::store::entry::{Announcement, AnnouncementKind, HistoryFacts, deed, history_document};
 use crate::store::registry::{
@@ -73,7 +74,12 @@ pub(super) fn publish(
         let decided = decide_publish(state, request, limits.models_kept, now_ms);
         let Some(next) = &decided.next else { return Ok((decided, None)) };
         transaction.open_table(MODELS)?.insert(request.model.sha256, artifact)?;
-        record(transaction, "published", &request.history, &next.registry, limits, now_ms)?;
+        modes::forget_candidate(transaction)?;
+        let ended = match &request.ends_learning {
+            Some(end) => modes::end_learning(transaction, end, now_ms)?,
+            None => false,
+        };
+        record_with(transaction, "published", &request.history, &next.registry, ended, limits, now_ms)?;
         let bell = announce(AnnouncementKind::Model, &next.registry, &request.origin);
         Ok((decided, Some(bell)))
     })
@@ -89,6 +95,9 @@ pub(super) fn refuse(
     with_state(operation, transaction, |state| {
         let decided = decide_refusal(state, request, now_ms);
         if let Some(next) = &decided.next {
+            if let Some(candidate) = &request.candidate {
+                modes::keep_candidate(transaction, candidate)?;
+            }
             record(transaction, "refused", &request.history, &next.registry, limits, now_ms)?;
         }
         Ok((decided, None))
@@ -186,11 +195,23 @@ pub(super) fn restore(
     })
 }
 
-fn record(
+pub(super) fn record(
     transaction: &WriteTransaction,
     outcome: &str,
     given: &[u8],
     registry: &Registry,
+    limits: &Limits,
+    now_ms: i64,
+) -> Result<(), redb::Error> {
+    record_with(transaction, outcome, given, registry, false, limits, now_ms)
+}
+
+fn record_with(
+    transaction: &WriteTransaction,
+    outcome: &str,
+    given: &[u8],
+    registry: &Registry,
+    ended_learning: bool,
     limits: &Limits,
     now_ms: i64,
 ) -> Result<(), redb::Error> {
@@ -200,6 +221,7 @@ fn record(
         generation: registry.generation,
         sha256: registry.sha256.map(hex::encode),
         at_ms: now_ms,
+        ended_learning,
     };
     let mut history = transaction.open_table(HISTORY)?;
     let number = history.last()?.map_or(0, |(number, _)| number.value() + 1);

@@ -212,6 +212,11 @@ fn samples_of(class: SampleClass) -> TableDefinition<'static, SampleKey, &'stati
     }
 }
 
+/// The position of the last feedback that ever arrived.
+pub(super) fn last_feedback(meta: &Table<'_, &'static str, &'static [u8]>) -> Result<Position, redb::Error> {
+    last_position(meta, FEEDBACK_LAST)
+}
+
 fn last_position(meta: &Table<'_, &'static str, &'static [u8]>, name: &str) -> Result<Position, redb::Error> {
     let stored = meta.get(name)?;
     let read = stored.as_ref().and_then(|bytes| Position::parse(std::str::from_utf8(bytes.value()).ok()?));

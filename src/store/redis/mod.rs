@@ -7,6 +7,7 @@
 mod connection;
 mod failure;
 mod meta;
+mod mode_calls;
 mod options;
 mod registry_calls;
 mod scripts;
@@ -25,6 +26,7 @@ pub use self::options::RedisOptions;
 use self::scripts::Scripts;
 use super::entry::{self, AUDIT_AGE, AUDIT_MAX, SIGNALS_MAX};
 use super::keys::Keys;
+use super::mode::{FleetMode, ModeChange, ModeReply};
 use super::registry::{
     HighWater, Lease, LeaseReply, ModelId, NUMBER_MAX, PublishReply, PublishRequest, RefusalReply, RefusalRequest,
     Registry, ResetReply, RollbackReply, TriggerKey,
@@ -232,6 +234,18 @@ impl Store for RedisStore {
         boxed(self.restore_model(model, artifact))
     }
 
+    fn candidate(&self) -> Answer<'_, Option<Vec<u8>>> {
+        boxed(self.blob("read the candidate", self.keys.candidate(), entry::DOCUMENT_MAX))
+    }
+
+    fn candidate_model(&self) -> Answer<'_, Option<Vec<u8>>> {
+        boxed(self.blob("read the candidate's model", self.keys.candidate_model(), MODEL_MAX))
+    }
+
+    fn discard_candidate<'a>(&'a self, note: &'a [u8], by: &'a str) -> Answer<'a, bool> {
+        boxed(self.discard(note, by))
+    }
+
     fn history(&self, max: usize) -> Answer<'_, Vec<Vec<u8>>> {
         boxed(self.read_history(max))
     }
@@ -250,27 +264,12 @@ impl Store for RedisStore {
         boxed(self.exchange_features(change))
     }
 
-    fn learning_mode(&self) -> Answer<'_, Option<bool>> {
-        const OPERATION: &str = "read the learning mode";
-        boxed(async move {
-            let mut command = redis::cmd("GET");
-            command.arg(self.keys.mode());
-            let mode: Option<String> = self.command(OPERATION, &command).await?;
-            match mode.as_deref() {
-                None => Ok(None),
-                Some("0") => Ok(Some(false)),
-                Some("1") => Ok(Some(true)),
-                Some(_) => Err(corrupt(OPERATION, self.keys.mode())),
-            }
-        })
+    fn learning_mode(&self) -> Answer<'_, Option<FleetMode>> {
+        boxed(self.read_mode())
     }
 
-    fn set_learning_mode(&self, enabled: bool) -> Answer<'_, ()> {
-        boxed(async move {
-            let mut invocation = with_keys(&self.scripts.mode, [self.keys.mode(), self.keys.meta()]);
-            invocation.arg(u8::from(enabled)).arg(&self.origin).arg(self.keys.announcements());
-            self.script("set the learning mode", RESPONSE_TIMEOUT, &invocation).await
-        })
+    fn set_learning_mode<'a>(&'a self, change: &'a ModeChange) -> Answer<'a, ModeReply> {
+        boxed(self.write_mode(change))
     }
 
     fn shared_key(&self, proposed: [u8; 32]) -> Answer<'_, [u8; 32]> {

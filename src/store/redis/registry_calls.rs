@@ -9,6 +9,7 @@ use super::meta::{Fields, kept_of, registry_of, trigger_arguments};
 use super::{RedisStore, corrupt, millis, unexpected, with_keys};
 use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
+use crate::store::candidate;
 use crate::store::entry::{self, HistoryFacts};
 use crate::store::registry::{
     COMMANDS_MAX, HighWater, KEPT_MAX, Lease, LeaseReply, ModelId, NUMBER_MAX, PublishReply, PublishRequest,
@@ -77,8 +78,16 @@ impl RedisStore {
         let limits = self.limits();
         let model = &request.model;
         let kept = self.kept_keys(OPERATION).await?;
-        let mut invocation =
-            with_keys(&self.scripts.publish, [self.keys.meta(), self.keys.history(), self.keys.model(&model.sha256)]);
+        let keys = [
+            self.keys.meta(),
+            self.keys.history(),
+            self.keys.model(&model.sha256),
+            self.keys.mode(),
+            self.keys.feedback(),
+            self.keys.candidate(),
+            self.keys.candidate_model(),
+        ];
+        let mut invocation = with_keys(&self.scripts.publish, keys);
         invocation.key(&kept);
         invocation.arg(request.lease.fence).arg(&trigger_arguments(&request.trigger));
         invocation.arg(request.parent.generation).arg(request.parent.sha256.map(hex::encode).unwrap_or_default());
@@ -87,6 +96,10 @@ impl RedisStore {
         invocation.arg(&request.history[..]).arg(entry::printable_origin(&request.origin));
         invocation.arg(self.keys.announcements()).arg(limits.history_max).arg(self.distinct_max()).arg(KEPT_MAX);
         invocation.arg(COMMANDS_MAX).arg(NUMBER_MAX).arg(artifact);
+        match &request.ends_learning {
+            Some(end) => invocation.arg(end.expected.as_str()).arg(end.origin.encode()),
+            None => invocation.arg("").arg(""),
+        };
         let answer: String = self.script(OPERATION, BLOB_TIMEOUT, &invocation).await?;
         Ok(match answer.as_str() {
             "published" => PublishReply::Published,
@@ -103,11 +116,17 @@ impl RedisStore {
     pub(super) async fn refuse(&self, request: &RefusalRequest) -> Result<RefusalReply, StoreError> {
         const OPERATION: &str = "record a refused training";
         entry::check_size(OPERATION, "a history entry", request.history.len(), entry::DOCUMENT_MAX)?;
-        let mut invocation = with_keys(&self.scripts.refuse, [self.keys.meta(), self.keys.history()]);
+        candidate::check(OPERATION, request.candidate.as_ref())?;
+        let keys = [self.keys.meta(), self.keys.history(), self.keys.candidate(), self.keys.candidate_model()];
+        let mut invocation = with_keys(&self.scripts.refuse, keys);
         invocation.arg(request.lease.fence).arg(&trigger_arguments(&request.trigger));
         invocation.arg(request.considered.to_string()).arg(&request.history[..]);
         invocation.arg(self.limits().history_max).arg(COMMANDS_MAX);
-        let answer: String = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+        match &request.candidate {
+            Some(candidate) => invocation.arg(&candidate.note[..]).arg(&candidate.artifact[..]),
+            None => invocation.arg("").arg(""),
+        };
+        let answer: String = self.script(OPERATION, BLOB_TIMEOUT, &invocation).await?;
         match answer.as_str() {
             "recorded" => Ok(RefusalReply::Recorded),
             "stale" => Ok(RefusalReply::StaleFence),
@@ -209,6 +228,7 @@ impl RedisStore {
                     generation: text("generation").parse().unwrap_or(0),
                     sha256: present("sha256"),
                     at_ms: text("at_ms").parse().unwrap_or(0),
+                    ended_learning: text("ended_learning") == "1",
                 };
                 documents.push(entry::history_document(fields.get("j").map_or(b"", Vec::as_slice), &facts));
                 before = format!("({id}");

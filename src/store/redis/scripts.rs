@@ -25,6 +25,7 @@ scripts! {
     audit,
     claim,
     count_feedback,
+    discard,
     features,
     finish,
     lease,

@@ -33,6 +33,7 @@ fn request(fence: u64, parent: Parent, generation: u64, content: u8) -> PublishR
         by_operator: false,
         history: b"{}".to_vec(),
         origin: "a".to_owned(),
+        ends_learning: None,
     }
 }
 
@@ -192,6 +193,7 @@ fn a_refusal_moves_considered_and_is_idempotent() {
         trigger: command("c"),
         considered: at(9),
         history: Vec::new(),
+        candidate: None,
     };
 
     assert_eq!(decide_refusal(&state, &refusal(2), 77).reply, RefusalReply::StaleFence);
@@ -211,6 +213,7 @@ fn a_training_is_stale_once_a_later_one_ended() {
         trigger: command("c"),
         considered: at(1),
         history: Vec::new(),
+        candidate: None,
     };
     let next = decide_refusal(&state, &refusal, 77).next.unwrap();
 
@@ -316,6 +319,7 @@ fn command_triggers_are_remembered_up_to_a_bound() {
             trigger: command(&number.to_string()),
             considered: Position::START,
             history: Vec::new(),
+            candidate: None,
         };
         state = decide_refusal(&state, &refusal, 77).next.unwrap();
     }

@@ -9,8 +9,9 @@ async fn reopening_keeps_everything() {
     let store: Shared = Arc::new(EmbeddedStore::open(&path, limits(), "a").unwrap());
     let end = store.append_attempts(&[entry(1)]).await.unwrap();
     store.append_feedback("a", b"1").await.unwrap();
-    store.set_learning_mode(true).await.unwrap();
+    let mode = set(&store, &change(true, ModeCause::Operator, None)).await;
     publish(&store, 1).await;
+    let candidate = candidate(&store, "waits").await;
     store.claim_command("c", ME, TTL).await.unwrap();
     store.finish_command("c", b"{}", None).await.unwrap();
     let before = store.registry().await.unwrap();
@@ -24,9 +25,10 @@ async fn reopening_keeps_everything() {
     assert_eq!(again.model([1; 32]).await.unwrap(), Some(vec![1; 100]));
     assert_eq!(again.attempts_end().await.unwrap(), end);
     assert!(matches!(again.append_feedback("a", b"2").await.unwrap(), FeedbackAppended::Known(_)));
-    assert_eq!(again.learning_mode().await.unwrap(), Some(true));
+    assert_eq!(again.learning_mode().await.unwrap(), Some(mode));
+    assert_eq!(again.candidate().await.unwrap(), Some(candidate.note));
     assert_eq!(again.claim_command("c", ME, TTL).await.unwrap(), Claim::Done(b"{}".to_vec()));
-    assert_eq!(again.history(10).await.unwrap().len(), 1);
+    assert_eq!(again.history(10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -246,3 +246,22 @@ async fn a_strangers_entry_does_not_stop_the_readers() {
 
     assert_eq!(read, [entry(1).event, Vec::new(), entry(2).event]);
 }
+
+#[tokio::test]
+async fn a_mode_of_an_older_version_is_read_and_replaced_and_a_foreign_one_is_named() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    for (bare, on) in [("1", true), ("0", false)] {
+        server.query(&["SET", "nt:{neural}:mode", bare]).await;
+        let read = store.learning_mode().await.unwrap().expect("set");
+        assert_eq!(read, FleetMode { on, set: None });
+        let stamp = ModeStamp::of(Some(&read));
+        set(&store, &change(!on, ModeCause::Breaker, Some(stamp))).await;
+        assert!(store.learning_mode().await.unwrap().is_some_and(|mode| mode.on != on && mode.set.is_some()));
+    }
+
+    server.query(&["SET", "nt:{neural}:mode", "maybe"]).await;
+    assert!(matches!(store.learning_mode().await, Err(StoreError::Corrupt { what, .. }) if what.contains("mode")));
+    set(&store, &change(true, ModeCause::Operator, None)).await;
+    assert!(store.learning_mode().await.unwrap().is_some_and(|mode| mode.on), "an operator may replace it");
+}

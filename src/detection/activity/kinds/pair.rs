@@ -1,10 +1,10 @@
 //! One user from one client network.
 
 use super::{DAY_MS, RECENT_KEPT, day_before, short};
-use crate::detection::activity::KNOWN_PAIR_MS;
 use crate::detection::activity::checkpoint::stored;
 use crate::detection::activity::distinct::Distinct;
 use crate::detection::activity::table::{Entry, Worth};
+use crate::detection::activity::{KNOWN_PAIR_MS, KNOWN_SOURCE_MS};
 use crate::detection::attempt::{Attempt, Timestamp};
 
 /// Failing passwords of a pair told apart: two are guessing already.
@@ -50,6 +50,11 @@ impl Pair {
     pub fn familiar(&self, ts: Timestamp) -> bool {
         let lately = self.successes.newest().is_some_and(|newest| newest > ts.plus_millis(-KNOWN_PAIR_MS));
         lately && self.first_success.is_some_and(|first| first <= ts)
+    }
+
+    /// Whether the user logged in from here within the week before `ts`.
+    pub fn at_home(&self, ts: Timestamp) -> bool {
+        self.successes.last_until(ts, None).is_some_and(|latest| latest > ts.plus_millis(-KNOWN_SOURCE_MS))
     }
 
     fn guessing(&self, since: Timestamp, ts: Timestamp) -> bool {

@@ -128,10 +128,27 @@ local function write_fields(key, meta, fields)
   end
 end
 
-local function record(key, max, meta, outcome, document, now)
+local function record(key, max, meta, outcome, document, now, ended_learning)
   redis.call('XADD', key, 'MAXLEN', '~', max, '*',
     'outcome', outcome, 'lineage', meta.lineage or '', 'generation', meta.generation or '0',
-    'sha256', meta.sha256 or '', 'at_ms', int(now), 'j', document)
+    'sha256', meta.sha256 or '', 'at_ms', int(now), 'j', document, 'ended_learning', ended_learning and '1' or '0')
+end
+
+-- What names the present setting of learning mode: its flag, and its time if it has one. See `store::mode`.
+local function mode_stamp(key)
+  expect(key, 'string')
+  local mode = redis.call('GET', key)
+  if not mode then return 'never' end
+  return string.match(mode, '^[01] %-?%d+') or mode
+end
+
+-- Sets learning mode; `origin` is JSON. Notes the last feedback that has arrived. Returns what stands there now.
+local function set_mode(key, feedback, flag, origin, now)
+  local last = redis.call('XREVRANGE', feedback, '+', '-', 'COUNT', 1)
+  local position = last[1] and last[1][1] or '0-0'
+  local mode = flag .. ' ' .. int(now) .. ' ' .. position .. ' ' .. origin
+  redis.call('SET', key, mode)
+  return mode
 end
 
 local function quoted(hex)

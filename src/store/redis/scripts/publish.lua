@@ -1,4 +1,5 @@
--- Makes a model current. KEYS: meta, history, the new model, then the models kept so far.
+-- Makes a model current. KEYS: meta, history, the new model, mode, feedback, candidate, its artifact, then the models kept so
+-- far.
 -- The order of the checks is the rule of `registry::decide_publish`.
 local fence, kind, name, value = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local parent_generation, parent_sha = tonumber(ARGV[5]), ARGV[6]
@@ -7,10 +8,17 @@ local format, watermark, by_operator = tonumber(ARGV[10]), ARGV[11], ARGV[12] ==
 local document, origin, channel = ARGV[13], ARGV[14], ARGV[15]
 local history_max, distinct_max, kept_max = ARGV[16], tonumber(ARGV[17]), tonumber(ARGV[18])
 local commands_max, number_max, artifact = tonumber(ARGV[19]), tonumber(ARGV[20]), ARGV[21]
+local ends_learning, mode_origin = ARGV[22], ARGV[23]
 
 local meta = read_meta(KEYS[1])
 expect(KEYS[2], 'stream')
-local passed = model_keys(3)
+expect(KEYS[3], 'string')
+local mode
+if ends_learning ~= '' then
+  expect(KEYS[5], 'stream')
+  mode = mode_stamp(KEYS[4])
+end
+local passed = model_keys(8)
 local current_generation = number(meta, 'generation')
 local current_sha = meta.sha256 or ''
 
@@ -33,8 +41,11 @@ local dropped
 fields.kept, dropped = keep(meta, generation, sha, distinct_max, kept_max, passed)
 
 redis.call('SET', KEYS[3], artifact)
+redis.call('DEL', KEYS[6], KEYS[7])
 write_fields(KEYS[1], meta, fields)
-record(KEYS[2], history_max, meta, 'published', document, now)
+local ends = mode ~= nil and mode == ends_learning
+if ends then set_mode(KEYS[4], KEYS[5], '0', mode_origin, now) end
+record(KEYS[2], history_max, meta, 'published', document, now, ends)
 for _, hash in ipairs(dropped) do redis.call('DEL', passed[hash]) end
 announce(channel, 'model', meta, origin)
 return 'published'

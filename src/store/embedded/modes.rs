@@ -1,0 +1,126 @@
+//! The steps on learning mode and on the candidate that waits for an approval, inside a transaction.
+
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+
+use super::file::{CANDIDATE, CANDIDATE_MODEL, META, MODE};
+use super::registry_steps::{announce, record, state};
+use super::streams::last_feedback;
+use super::writer::Answered;
+use crate::store::candidate::Candidate;
+use crate::store::entry::AnnouncementKind;
+use crate::store::mode::{self, EndOfLearning, FleetMode, ModeChange, ModeOrigin, ModeReply, ModeSet, ModeStamp};
+use crate::store::{Limits, StoreError};
+
+type Stepped<T> = Result<Answered<T>, redb::Error>;
+type Read<T> = Result<Result<T, StoreError>, redb::Error>;
+
+/// The mode as it is stored; the inner error says that it does not read.
+pub(super) fn read(
+    operation: &'static str,
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Read<Option<FleetMode>> {
+    let Some(stored) = meta.get(MODE)? else { return Ok(Ok(None)) };
+    let mode = match stored.value() {
+        [0] => Ok(FleetMode { on: false, set: None }),
+        [1] => Ok(FleetMode { on: true, set: None }),
+        line => mode::read(operation, "the learning mode", &String::from_utf8_lossy(line)),
+    };
+    Ok(mode.map(Some))
+}
+
+/// Writes the mode and what belongs to it.
+fn write(transaction: &WriteTransaction, on: bool, origin: &ModeOrigin, now_ms: i64) -> Result<FleetMode, redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let set = ModeSet { since_ms: now_ms, feedback: last_feedback(&meta)?, origin: origin.clone() };
+    let mode = FleetMode { on, set: Some(set) };
+    meta.insert(MODE, mode.encode().as_bytes())?;
+    Ok(mode)
+}
+
+/// Whether the stored mode is the one that is meant. One that does not read is none.
+fn stands(operation: &'static str, transaction: &WriteTransaction, expected: &ModeStamp) -> Result<bool, redb::Error> {
+    let stored = read(operation, &transaction.open_table(META)?)?;
+    Ok(stored.is_ok_and(|stored| ModeStamp::of(stored.as_ref()) == *expected))
+}
+
+/// Switches learning mode.
+pub(super) fn set(
+    operation: &'static str,
+    transaction: &WriteTransaction,
+    change: &ModeChange,
+    origin: &str,
+    limits: &Limits,
+    now_ms: i64,
+) -> Stepped<ModeReply> {
+    if let Some(expected) = &change.expected
+        && !stands(operation, transaction, expected)?
+    {
+        return Ok(Answered { answer: Ok(ModeReply::Conflict), announcement: None });
+    }
+    let state = match state(operation, &transaction.open_table(META)?)? {
+        Ok(state) => state,
+        Err(error) => return Ok(Answered { answer: Err(error), announcement: None }),
+    };
+    let mode = write(transaction, change.on, &change.origin, now_ms)?;
+    if let Some(document) = &change.history {
+        record(transaction, "learning_mode", document, &state.registry, limits, now_ms)?;
+    }
+    let announcement = Some(announce(AnnouncementKind::Mode, &state.registry, origin));
+    Ok(Answered { answer: Ok(ModeReply::Set(mode)), announcement })
+}
+
+/// Ends learning mode with a publish, if it still is the one that is meant. Returns whether it was.
+pub(super) fn end_learning(
+    transaction: &WriteTransaction,
+    end: &EndOfLearning,
+    now_ms: i64,
+) -> Result<bool, redb::Error> {
+    let ends = stands("publish a model", transaction, &end.expected)?;
+    if ends {
+        write(transaction, false, &end.origin, now_ms)?;
+    }
+    Ok(ends)
+}
+
+/// Keeps a candidate in the place of the one that waits.
+pub(super) fn keep_candidate(transaction: &WriteTransaction, candidate: &Candidate) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(CANDIDATE, candidate.note.as_slice())?;
+    meta.insert(CANDIDATE_MODEL, candidate.artifact.as_slice())?;
+    Ok(())
+}
+
+/// Takes a waiting candidate away.
+pub(super) fn forget_candidate(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    meta.remove(CANDIDATE)?;
+    meta.remove(CANDIDATE_MODEL)?;
+    Ok(())
+}
+
+/// Takes the candidate with this description away.
+pub(super) fn discard(
+    operation: &'static str,
+    transaction: &WriteTransaction,
+    note: &[u8],
+    deed: &[u8],
+    limits: &Limits,
+    now_ms: i64,
+) -> Stepped<bool> {
+    let waits = transaction.open_table(META)?.get(CANDIDATE)?.is_some_and(|stored| stored.value() == note);
+    if !waits {
+        return Ok(Answered { answer: Ok(false), announcement: None });
+    }
+    let state = match state(operation, &transaction.open_table(META)?)? {
+        Ok(state) => state,
+        Err(error) => return Ok(Answered { answer: Err(error), announcement: None }),
+    };
+    forget_candidate(transaction)?;
+    record(transaction, "discarded", deed, &state.registry, limits, now_ms)?;
+    Ok(Answered { answer: Ok(true), announcement: None })
+}
+
+/// One of the two values of the candidate.
+pub(super) fn blob(transaction: &ReadTransaction, name: &str) -> Read<Option<Vec<u8>>> {
+    Ok(Ok(transaction.open_table(META)?.get(name)?.map(|value| value.value().to_vec())))
+}
