@@ -1,13 +1,14 @@
-//! `evaluate`: trains on some recorded attempts, measures on others, beside a logistic regression on the same rows.
+//! `evaluate`: trains on some recorded attempts, measures on others, beside simpler models and a rule.
 //!
 //! The threshold is fixed on the last fifth of the training time; the test records never influence it. True labels are
 //! read to measure, and to train only with `--labels oracle`.
 
-mod measure;
-mod overlay;
-mod prequential;
+mod baselines;
+pub(super) mod measure;
+pub(super) mod overlay;
+pub(super) mod prequential;
 mod report;
-mod weak_labels;
+pub(super) mod weak_labels;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -31,7 +32,6 @@ use crate::learning::dataset::{self, Prepared};
 use crate::learning::gate::GateOptions;
 use crate::learning::hindsight::HindsightLabels;
 use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
-use crate::learning::logistic::Logistic;
 use crate::learning::run::{self, RunOptions, Voters};
 use crate::learning::sample::Sample;
 use crate::tasks::trainer::training_options;
@@ -43,7 +43,7 @@ const PROFILES: [&str; 4] = ["compat-6", "ext-mlp16", "ext-logit", "ext-forest"]
 
 /// Where training labels come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Labels {
+pub(super) enum Labels {
     /// What later training records say about each attempt; what they leave open is not trained on
     Hindsight,
     /// The true labels of the records
@@ -85,6 +85,9 @@ pub struct EvaluateArgs {
     /// Passes over the samples [default: training.epochs]
     #[arg(long)]
     epochs: Option<u32>,
+    /// Do not measure simpler models beside this one
+    #[arg(long)]
+    no_baselines: bool,
 }
 
 /// Carries out `evaluate`.
@@ -131,6 +134,11 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     let report = &mut ran.report;
     report["profile"] = json!(args.profile);
     report["labels"] = json!(args.labels.to_possible_value().map(|value| value.get_name().to_owned()));
+    report["baselines"] = if args.no_baselines {
+        json!({})
+    } else {
+        baselines::measure_all(&setting, &train.records, &test.records, report.get("baseline").cloned())
+    };
     report["overlay"] = json!({});
     for overlay in &overlays {
         let laid = overlay.lay(&train.records, &test.records);
@@ -146,6 +154,7 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         weak.show();
     }
     show(&ran.report);
+    baselines::show(&ran.report);
     overlay::show(&ran.report["overlay"]);
     Ok(())
 }
@@ -208,7 +217,7 @@ fn once(setting: &Setting<'_>, train: &Input, test: &Input) -> Result<Ran, Failu
         "rejected_lines": train.rejected + test.rejected,
     });
     report["weak_labels"] = weak.as_ref().map_or(Value::Null, WeakLabels::to_json);
-    let baseline = baseline(&prepared, &rows, setting.options.false_positive_budget);
+    let baseline = baselines::logistic(&prepared, &rows, setting.options.false_positive_budget);
     report["baseline"] = baseline.as_ref().map_or(Value::Null, Measured::summary);
     Ok(Ran { report, lived, weak })
 }
@@ -254,7 +263,8 @@ fn fitted(
     Ok((prepared, network))
 }
 
-fn sample(record: &CheckedRecord, snapshot: Snapshot) -> Option<(f64, Sample)> {
+/// What is trained on of a record, with a weight of 1; `None` where it teaches nothing.
+pub(super) fn sample(record: &CheckedRecord, snapshot: Snapshot) -> Option<(f64, Sample)> {
     let event = AttemptEvent {
         origin: BootId([0; 16]),
         seq: 0,
@@ -267,7 +277,8 @@ fn sample(record: &CheckedRecord, snapshot: Snapshot) -> Option<(f64, Sample)> {
     Sample::from_event(&event, 0.0).map(|sample| (1.0, sample))
 }
 
-fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
+/// The true labels of some records.
+pub(super) fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
     let labels = records.iter().filter_map(|record| {
         let label = match record.truth.label? {
             TrueLabel::Attack => Label::Attack,
@@ -290,21 +301,6 @@ fn fit(prepared: &Prepared, schema: &FeatureSchema, options: &RunOptions) -> Res
     });
     bar.finish_and_clear();
     fitted.map(|fitted| fitted.serving).map_err(|error| Failure::data(chain(&error)))
-}
-
-/// The same rows through a logistic regression, its threshold chosen by the same rule.
-fn baseline(prepared: &Prepared, rows: &[TestRow], budget: f64) -> Option<Measured> {
-    /// The network's own weight decay.
-    const L2: f64 = 1e-4;
-    let logistic = Logistic::fit(&prepared.train.training_rows(), L2)
-        .inspect_err(|error| eprintln!("no logistic baseline: {}", chain(error)))
-        .ok()?;
-    let negatives = prepared.hold_out.negatives(|row| logistic.probability(&row.values));
-    let threshold = crate::learning::threshold::from_budget(&negatives, budget);
-    Some(measure::measure(rows, threshold, |values| {
-        let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
-        logistic.probability(&values)
-    }))
 }
 
 fn show(report: &Value) {

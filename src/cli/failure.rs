@@ -33,6 +33,11 @@ impl Failure {
         Self { code: exit::CANNOT_CREATE, message: message.into() }
     }
 
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// A configuration that cannot be used.
     pub fn config(message: impl Into<String>) -> Self {
         Self { code: exit::CONFIG, message: message.into() }

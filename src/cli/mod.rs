@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod demo;
 mod evaluate;
+mod experiment;
 mod failure;
 mod generate;
 mod input;
@@ -117,6 +118,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Measure a model on recorded attempts
     Evaluate(evaluate::EvaluateArgs),
+    /// Try on generated traffic what feedback does, and how soon a new kind of attack is found
+    Experiment(experiment::ExperimentArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -189,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&common, &args),
         Command::Replay(args) => replay::run(&common, &args),
         Command::Evaluate(args) => evaluate::run(&common, &args),
+        Command::Experiment(args) => experiment::run(&common, &args),
         Command::Status => steer::status(&common),
         Command::Train(args) => steer::train(&common, args.samples, args.epochs),
         Command::Reset => steer::reset(&common),

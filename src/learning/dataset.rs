@@ -211,15 +211,21 @@ impl Prepared {
 }
 
 impl Dataset {
-    /// The earlier part, and the last seventh to watch a training by. Both empty where either would lack a class.
+    /// The earlier part with all feedback, and the last seventh of the other rows to watch a training by. Both empty where
+    /// either would lack a class.
+    ///
+    /// Feedback is mostly about what happened last. Were it only watched by, the model that the gate judges would not have
+    /// learnt from it, and the one that serves would: nobody would see what a wrong word costs.
     pub fn split_last(&self) -> (Self, Self) {
-        let at = self.rows.len() - self.rows.len() / VALIDATION_PART;
-        let (core, validation) = self.rows.split_at(at);
+        let (told, rows): (Vec<Row>, Vec<Row>) = self.rows.iter().cloned().partition(|row| row.from_feedback);
+        let (core, validation) = rows.split_at(rows.len() - rows.len() / VALIDATION_PART);
         let both = |rows: &[Row]| check_classes(rows.iter()).is_ok();
         if !both(core) || !both(validation) {
             return Default::default();
         }
-        (Self { rows: core.to_vec() }, Self { rows: validation.to_vec() })
+        let mut core = [core, &told].concat();
+        sort(&mut core);
+        (Self { rows: core }, Self { rows: validation.to_vec() })
     }
 
     /// Mean and deviation of every feature, by the rows' weights.
@@ -245,9 +251,10 @@ impl Dataset {
             .collect()
     }
 
-    /// The legitimate rows as a threshold wants them.
+    /// The legitimate rows as a threshold wants them. Without feedback: people speak of what was stopped, which says nothing
+    /// about how often that happens, and with a handful of excused attacks a threshold would rise above them.
     pub fn negatives(&self, probability: impl Fn(&Row) -> f64) -> Vec<Negative> {
-        let legit = self.rows.iter().filter(|row| row.label == Label::Legit);
+        let legit = self.rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback);
         legit.map(|row| Negative { score: probability(row), represents: row.represents, group: row.group }).collect()
     }
 
@@ -490,6 +497,37 @@ mod tests {
             let block: [f64; 4] = if told { [0.5, 0.0, 0.25, 0.0] } else { [0.0, 1.0, 0.0, 1.0] };
             assert_eq!((row.values.len(), &row.values[6..]), (10, &block[..]));
         }
+    }
+
+    #[test]
+    fn feedback_is_learnt_from_before_anything_is_judged_however_late_it_is() {
+        let words = (490..496).map(|number| {
+            let mut word = feedback(number, number % 2 == 0, "helpdesk");
+            word.fingerprint = FeatureSchema::compat6().fingerprint();
+            word
+        });
+        let prepared = prepared(samples(500, 3), words.collect(), 10_000).expect("enough");
+
+        let (core, validation) = prepared.train.split_last();
+
+        let told = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback).count();
+        assert!(told(&core) >= 4, "the others are held out: {}", told(&core));
+        assert_eq!((told(&validation), core.rows.len() + validation.rows.len()), (0, prepared.train.rows.len()));
+        let earlier = core.rows.iter().filter(|row| !row.from_feedback).all(|row| row.ts < validation.rows[0].ts);
+        assert!(earlier && core.rows.is_sorted_by_key(|row| row.ts));
+    }
+
+    #[test]
+    fn a_threshold_rests_on_what_happened_and_not_on_what_people_said() {
+        let row = |number, from_feedback| {
+            let mut word = feedback(number, false, "helpdesk");
+            word.fingerprint = FeatureSchema::compat6().fingerprint();
+            let group = Groups::default();
+            Row { from_feedback, ..feedback_row(&word, 1.0, &group) }
+        };
+        let rows = Dataset { rows: vec![row(1, false), row(2, true), row(3, false)] };
+
+        assert_eq!(rows.negatives(|_| 0.5).len(), 2);
     }
 
     #[test]

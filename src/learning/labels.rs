@@ -83,13 +83,17 @@ impl LabelPolicy for KnownLabels {
 pub const FEEDBACK_WEIGHT: f64 = 10.0;
 /// Items of one author, and items on one (network, account), that count: nobody teaches alone by repetition.
 const PER_SUBJECT_MAX: usize = 3;
+/// Items of one author that count, on a small site; on a large one as many as `EARLY_SHARE_MAX` of the samples. An item never weighs
+/// less than a sample, so that without this bound a flood of them would outweigh everything else.
+const PER_AUTHOR_MIN: usize = 10;
 /// Share of the total weight that feedback may take, and before `AGREEING` items agree.
 const SHARE_MAX: f64 = 0.02;
 const EARLY_SHARE_MAX: f64 = 0.005;
 const AGREEING: usize = 20;
 
 /// The feedback that counts, each item with its weight. Latest word per request wins; where two people contradict each
-/// other, neither counts; at most three items per (author, network, account).
+/// other, neither counts; at most three items per (author, network, account); of one author the latest items, as many as
+/// 0.5 % of `sample_weight`, or ten.
 ///
 /// The total weight is held to 0.5 % of `sample_weight` (2 % from 20 items on), but an item never weighs less than one
 /// sample: on a small site ten people's words would otherwise be worth nothing.
@@ -111,12 +115,19 @@ pub fn effective_feedback(feedback: Vec<Feedback>, sample_weight: f64) -> Vec<(F
     // Of those on one subject the latest count.
     agreed.sort_by_key(|item| (std::cmp::Reverse(item.given_at), item.request));
     let mut per_subject: BTreeMap<(String, IpAddr, Pseudonym), usize> = BTreeMap::new();
+    let mut per_author: BTreeMap<String, usize> = BTreeMap::new();
+    let per_author_max = ((EARLY_SHARE_MAX * sample_weight) as usize).max(PER_AUTHOR_MIN);
     let mut kept = agreed;
     kept.retain(|item| {
         let subject = (item.author.clone(), client_network(item.client_ip), item.user);
         let count = per_subject.entry(subject).or_insert(0);
         *count += 1;
-        *count <= PER_SUBJECT_MAX
+        if *count > PER_SUBJECT_MAX {
+            return false;
+        }
+        let count = per_author.entry(item.author.clone()).or_insert(0);
+        *count += 1;
+        *count <= per_author_max
     });
     kept.sort_by_key(|item| item.request);
     let share = if kept.len() < AGREEING { EARLY_SHARE_MAX } else { SHARE_MAX };
@@ -197,6 +208,30 @@ mod tests {
             .collect();
 
         assert_eq!(effective_feedback(items, 1000.0).len(), 3);
+    }
+
+    #[test]
+    fn a_flood_of_one_author_counts_for_ten_items_or_half_a_per_cent_and_the_latest_stay() {
+        let flood = || (0..5000).map(|number| feedback(number, true, "a")).collect::<Vec<_>>();
+        let total = |effective: &[(Feedback, f64)]| effective.iter().map(|(_, weight)| weight).sum::<f64>();
+
+        let (small, large) = (effective_feedback(flood(), 1000.0), effective_feedback(flood(), 100_000.0));
+
+        assert_eq!((small.len(), total(&small)), (10, 10.0));
+        let earliest = small.iter().map(|(item, _)| item.ts).min();
+        assert_eq!(earliest, Some(feedback(4990, true, "a").ts));
+        assert!(large.len() == 500 && total(&large) <= 2000.0, "{} items", large.len());
+    }
+
+    #[test]
+    fn another_author_still_counts_beside_a_flood() {
+        let mut items: Vec<_> = (0..5000).map(|number| feedback(number, true, "a")).collect();
+        items.push(feedback(5001, false, "b"));
+
+        let effective = effective_feedback(items, 1000.0);
+
+        assert!(effective.iter().any(|(item, _)| item.author == "b"));
+        assert_eq!(effective.len(), 11);
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn measure(artifact: &ModelArtifact, rows: &dataset::Dataset) -> Evaluation {
 #[cfg(test)]
 mod tests {
     use super::super::labels::OutcomeLabels;
-    use super::super::sample::tests::sample;
+    use super::super::sample::tests::{feedback, sample};
     use super::*;
 
     fn schema() -> FeatureSchema {
@@ -243,6 +243,26 @@ mod tests {
         let outcome = run(material, &OutcomeLabels, &schema(), &options(), None, &AtomicBool::new(false), &mut |_| {});
 
         assert!(matches!(outcome, Ok(RunOutcome::NotEnoughData { reason }) if reason.contains("100")));
+    }
+
+    #[test]
+    fn features_that_say_nothing_give_a_model_that_is_refused() {
+        let same = |(weight, sample): (f64, Sample)| (weight, Sample { values: vec![0.5; schema().len()], ..sample });
+        let material = Material { samples: samples(2000).into_iter().map(same).collect(), ..Material::default() };
+        let outcome = run(material, &OutcomeLabels, &schema(), &options(), None, &AtomicBool::new(false), &mut |_| {});
+
+        let Ok(RunOutcome::Refused { reason, .. }) = &outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("attacks score"), "{reason}");
+    }
+
+    #[test]
+    fn one_author_alone_trains_nothing_however_much_is_said() {
+        let said =
+            |number: u64| Feedback { fingerprint: schema().fingerprint(), ..feedback(number, number % 2 == 0, "a") };
+        let material = Material { feedback: (0..5000).map(said).collect(), ..Material::default() };
+        let outcome = run(material, &OutcomeLabels, &schema(), &options(), None, &AtomicBool::new(false), &mut |_| {});
+
+        assert!(matches!(outcome, Ok(RunOutcome::NotEnoughData { reason }) if reason.starts_with("10 labelled")));
     }
 
     #[test]

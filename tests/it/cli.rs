@@ -86,6 +86,12 @@ fn generated_traffic_is_evaluated_and_the_network_beats_chance_in_the_right_dire
     assert!(report["mean_score_attack"].as_f64() > report["mean_score_legit"].as_f64(), "{report}");
     assert!(report["roc_auc"].as_f64() > Some(0.6), "{report}");
     assert!(report["baseline"]["roc_auc"].as_f64() > Some(0.5), "{report}");
+    let baselines = report["baselines"].as_object().expect("measured unless told not to");
+    let names: Vec<&str> = baselines.keys().map(String::as_str).collect();
+    assert_eq!(names, ["compat-6", "logistic", "original", "rule-5-in-600s"]);
+    assert_eq!(baselines["logistic"], report["baseline"]);
+    assert!(baselines["compat-6"]["roc_auc"].as_f64() > Some(0.6), "{report}");
+    assert!(baselines.values().all(|one| one["attempts"] == report["attempts"] && one["recall_at_fpr"].is_object()));
 }
 
 /// Attacks as a honeypot records them: few fields, empty names, and logins that it let in.
@@ -121,7 +127,8 @@ fn recorded_attacks_are_laid_over_the_test_and_reported_with_and_without_a_life(
     for life in [&[][..], &["--prequential", "6h"]] {
         // Recorded attacks with few fields may also be learned from.
         let files = ["evaluate", "--train", text(&train), text(&more), "--test", text(&test), "--labels", "oracle"];
-        let rest = ["--overlay", text(&overlay), "--report", text(&directory), "--epochs", "5", "--json"];
+        let rest =
+            ["--overlay", text(&overlay), "--report", text(&directory), "--epochs", "5", "--no-baselines", "--json"];
         let report = json_of(&run(&[&files[..], &rest, life].concat()));
 
         let laid = &report["overlay"]["pot<b>.jsonl"];

@@ -7,6 +7,9 @@ use std::cmp::Ordering;
 
 use super::{Challenge, Criterion, HeldOut, failed_if};
 
+/// Means that differ by less are equal: a model that says the same of everybody gets two means that differ by rounding.
+const APART_MIN: f64 = 1e-6;
+
 /// The criteria on both kinds of rows. If neither can be measured, the first fails: a model of which nothing at all is
 /// known must not serve.
 pub(super) fn judge(challenge: &Challenge<'_>) -> [Criterion; 2] {
@@ -34,8 +37,8 @@ fn sides(name: &'static str, rows: &str, attack: Option<f64>, legit: Option<f64>
     };
     let sentence = format!("on the {rows} attacks score {attack:.3} and legitimate attempts {legit:.3}");
     // What is not a number is not higher either.
-    let higher = attack.partial_cmp(&legit) == Some(Ordering::Greater);
-    Criterion::measured(name, failed_if(!higher), attack - legit, 0.0, sentence)
+    let higher = (attack - legit).partial_cmp(&APART_MIN) == Some(Ordering::Greater);
+    Criterion::measured(name, failed_if(!higher), attack - legit, APART_MIN, sentence)
 }
 
 fn mean(rows: &[HeldOut], attack: bool) -> Option<f64> {

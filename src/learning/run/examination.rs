@@ -41,12 +41,14 @@ pub(super) fn examine(
 ) -> Judgement {
     let rows = &prepared.hold_out.rows;
     let Fitted { measured, serving } = challenger;
-    let hold_out: Vec<HeldOut> = rows.iter().map(|row| held_out(row, measured, champion)).collect();
-    let feedback: Vec<HeldOutFeedback> = rows
-        .iter()
-        .zip(&hold_out)
-        .filter(|(row, _)| row.from_feedback)
-        .map(|(_, scored)| HeldOutFeedback {
+    // What people said is asked by criteria of its own; among the rows that happened it would be counted as traffic.
+    let of = |from_feedback: bool| {
+        let rows = rows.iter().filter(move |row| row.from_feedback == from_feedback);
+        rows.map(|row| held_out(row, measured, champion))
+    };
+    let hold_out: Vec<HeldOut> = of(false).collect();
+    let feedback: Vec<HeldOutFeedback> = of(true)
+        .map(|scored| HeldOutFeedback {
             attack: scored.attack,
             challenger: scored.challenger,
             champion: scored.champion,

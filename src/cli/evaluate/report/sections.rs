@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::super::render;
+use super::super::baselines as beside;
 use super::facts::Facts;
 use super::plots;
 
@@ -57,6 +58,7 @@ pub fn all(report: &Value, facts: &Facts) -> Vec<Section> {
     ));
     let sections = vec![
         section("Summary", vec![summary(report)]),
+        section("Beside simpler models", baselines(report)),
         section("ROC curve", vec![plots::roc(report, facts)]),
         section("Precision and recall", vec![plots::precision_recall(report, facts)]),
         section("Calibration", vec![calibration, plots::calibration(facts), bins(facts)]),
@@ -99,6 +101,19 @@ fn summary(report: &Value) -> Block {
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     Block::Table { heading: vec!["measure", "value"], rows }
+}
+
+fn baselines(report: &Value) -> Vec<Block> {
+    let Some(rows) = beside::rows(report) else { return Vec::new() };
+    let text = format!(
+        "On the same test. What learns was trained on the same records, with the same labels ({}) and the same rule for its \
+         threshold; compat-6 and original on at most 5000 samples. The rule flags an address with five failures in 600 s.",
+        render::text(&report["labels"])
+    );
+    let rows = rows.into_iter().map(|(name, [roc, pr, at, recall, fpr])| {
+        vec![name, render::text(&roc), render::text(&pr), percent(&at), percent(&recall), percent(&fpr)]
+    });
+    [Block::Text(text)].into_iter().chain(table(&beside::HEADING, rows.collect())).collect()
 }
 
 fn bins(facts: &Facts) -> Block {

@@ -1,0 +1,253 @@
+//! What the model is compared with, on the same test: a logistic regression, the two ways to train six features, and a rule.
+//!
+//! All that learns is trained on the same records with the same labels, and gets its threshold by the same rule. The six
+//! features get as many samples and epochs as the original allowed them. Nothing here bears on the main model.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::super::failure::Failure;
+use super::super::render;
+use super::Setting;
+use super::measure::{self, Lived, Measured, TestRow};
+use crate::config::{Config, Optimizer, Profile};
+use crate::daemon::chain;
+use crate::detection::attempt::Outcome;
+use crate::detection::features::FeatureSchema;
+use crate::detection::record::CheckedRecord;
+use crate::learning::dataset::Prepared;
+use crate::learning::logistic::Logistic;
+use crate::learning::run::{RunOptions, Voters};
+use crate::learning::threshold;
+use crate::tasks::trainer::training_options;
+
+/// The logistic regression on the features of the main model.
+pub const LOGISTIC: &str = "logistic";
+/// Six features, trained as `compat-6` is.
+const COMPAT6: &str = "compat-6";
+/// Six features, trained as the original did.
+const ORIGINAL: &str = "original";
+/// Failures of the address of late.
+const RULE: &str = "rule-5-in-600s";
+
+/// Most samples of the original.
+const SAMPLES: usize = 5000;
+/// Passes over them.
+const EPOCHS: u32 = 50;
+/// Step size of the original.
+const LEARNING_RATE: f64 = 0.01;
+
+/// The rule flags whoever has failed this often …
+const FAILURES: usize = 5;
+/// … within this time.
+const WINDOW_MS: i64 = 600_000;
+
+/// The overall measures of every baseline by name; `null` for one that could not be trained. `logistic`: measured already.
+pub fn measure_all(
+    setting: &Setting<'_>,
+    train: &[CheckedRecord],
+    test: &[CheckedRecord],
+    logistic: Option<Value>,
+) -> Value {
+    let schema = FeatureSchema::compat6();
+    let mut measured = Map::new();
+    // The rows only tell labels here: what a model sees of them it has seen in a run of its own.
+    let rows: Vec<TestRow> = test.iter().map(|record| TestRow::new(record, Vec::new())).collect();
+    let mut add = |name: &str, lived: Result<Vec<Lived>, Failure>| {
+        let summary = lived.map(|lived| measure::measure_lived(&rows, &lived).summary());
+        let summary = summary.unwrap_or_else(|failure| {
+            eprintln!("no baseline {name}: {}", failure.message());
+            Value::Null
+        });
+        measured.insert(name.to_owned(), summary);
+    };
+    if logistic.is_none() && setting.schema.is_unscaled() {
+        let options = RunOptions { voters: Voters::Logistic, ..setting.options.clone() };
+        add(LOGISTIC, super::lived(&Setting { options: &options, ..*setting }, train, test));
+    }
+    for (name, optimizer) in [(COMPAT6, Optimizer::Adam), (ORIGINAL, Optimizer::Sgd)] {
+        let config = six_features(setting.config, optimizer);
+        let options = RunOptions {
+            samples_max: SAMPLES,
+            training: training_options(&config, EPOCHS),
+            profile: COMPAT6.to_owned(),
+            voters: Voters::Network,
+            ..setting.options.clone()
+        };
+        let setting = Setting { config: &config, schema: &schema, options: &options, ..*setting };
+        add(name, super::lived(&setting, train, test));
+    }
+    if let Some(logistic) = logistic {
+        measured.insert(LOGISTIC.to_owned(), logistic);
+    }
+    measured.insert(RULE.to_owned(), rule(train, test, &rows));
+    Value::Object(measured)
+}
+
+fn six_features(config: &Config, optimizer: Optimizer) -> Config {
+    let mut config = config.clone();
+    config.ml.profile = Profile::Compat6;
+    config.ml.optimizer = optimizer;
+    config.ml.learning_rate = LEARNING_RATE;
+    config.ml.hidden_neurons = None;
+    config.ml.activation_function = None;
+    config
+}
+
+/// The rows of the main model through a logistic regression on standardised values.
+pub fn logistic(prepared: &Prepared, rows: &[TestRow], budget: f64) -> Option<Measured> {
+    /// The network's own weight decay.
+    const L2: f64 = 1e-4;
+    let width = prepared.train.rows.first()?.values.len();
+    // Without that the weight decay would fall on whatever is measured in large units.
+    let standardizer = prepared.train.standardizer(width);
+    let logistic = Logistic::fit(&prepared.train.standardised(&standardizer).training_rows(), L2)
+        .inspect_err(|error| eprintln!("no baseline {LOGISTIC}: {}", chain(error)))
+        .ok()?;
+    let probability = |values: &[f32]| {
+        let mut standard = vec![0.0; width];
+        standardizer.apply(values, &mut standard);
+        logistic.probability(&standard)
+    };
+    let negatives = prepared.hold_out.negatives(|row| probability(&row.snapshot()));
+    Some(measure::measure(rows, threshold::from_budget(&negatives, budget), probability))
+}
+
+/// Flags an attempt whose address has failed five times in the ten minutes before; its score is the number of failures.
+fn rule(train: &[CheckedRecord], test: &[CheckedRecord], rows: &[TestRow]) -> Value {
+    let mut failures = Failures::default();
+    for record in train {
+        failures.count(record);
+    }
+    let lived: Vec<Lived> = test
+        .iter()
+        .map(|record| {
+            let count = failures.before(record);
+            failures.count(record);
+            Lived { score: count as f64, flagged: Some(count >= FAILURES) }
+        })
+        .collect();
+    let mut summary = measure::measure_lived(rows, &lived).summary();
+    // A count orders attempts, but it is no probability.
+    for key in ["brier", "ece", "mean_score_attack", "mean_score_legit"] {
+        summary[key] = Value::Null;
+    }
+    summary
+}
+
+/// When each address failed of late.
+#[derive(Default)]
+struct Failures(HashMap<IpAddr, VecDeque<i64>>);
+
+impl Failures {
+    /// Failures of the address in the window that ends with this attempt, without itself.
+    fn before(&mut self, record: &CheckedRecord) -> usize {
+        let Some(times) = self.0.get_mut(&record.attempt.client_ip) else { return 0 };
+        let begin = record.attempt.ts.millis() - WINDOW_MS;
+        while times.front().is_some_and(|time| *time < begin) {
+            times.pop_front();
+        }
+        times.len()
+    }
+
+    fn count(&mut self, record: &CheckedRecord) {
+        if record.outcome == Some(Outcome::Failure) {
+            // Keeps the list short for addresses that are never asked about.
+            self.before(record);
+            self.0.entry(record.attempt.client_ip).or_default().push_back(record.attempt.ts.millis());
+        }
+    }
+}
+
+/// Prints the model beside its baselines.
+pub fn show(report: &Value) {
+    let Some(rows) = rows(report) else { return };
+    let mut table = render::table(&HEADING);
+    for (name, values) in rows {
+        table.add_row(std::iter::once(name).chain(values.iter().map(render::text)).collect::<Vec<_>>());
+    }
+    out!("{table}");
+}
+
+/// The columns of the comparison.
+pub const HEADING: [&str; 6] =
+    ["model", "ROC AUC", "PR AUC", "recall at 0.1 % FPR", "recall as deployed", "FPR as deployed"];
+
+/// One row for the model and each baseline, with the columns after its name; `None` without baselines.
+pub fn rows(report: &Value) -> Option<Vec<(String, [Value; 5])>> {
+    let baselines = report["baselines"].as_object().filter(|baselines| !baselines.is_empty())?;
+    let row = |name: &str, of: &Value| {
+        let at = |key: &str| of[key].clone();
+        let values =
+            [at("roc_auc"), at("pr_auc"), of["recall_at_fpr"]["0.001"].clone(), at("recall"), at("realised_fpr")];
+        (name.to_owned(), values)
+    };
+    let own = row(render::text(&report["profile"]).as_str(), report);
+    let own = (format!("{} (this run)", own.0), own.1);
+    Some(std::iter::once(own).chain(baselines.iter().map(|(name, of)| row(name, of))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::overlay::tests::record;
+    use super::*;
+
+    fn attempt(seconds: u32, address: &str, success: bool, attack: bool) -> CheckedRecord {
+        let fields = json!({
+            "ts": format!("2026-01-05T00:{:02}:{:02}.000Z", seconds / 60, seconds % 60), "client_ip": address,
+            "username": "alice", "success": success, "label": if attack { "attack" } else { "legit" },
+        });
+        record(&fields.to_string())
+    }
+
+    fn flagged(train: &[CheckedRecord], test: &[CheckedRecord]) -> Value {
+        let rows: Vec<TestRow> = test.iter().map(|record| TestRow::new(record, Vec::new())).collect();
+        rule(train, test, &rows)
+    }
+
+    #[test]
+    fn the_rule_flags_the_sixth_attempt_after_five_failures_in_the_ten_minutes_before() {
+        let train: Vec<_> = (0..4).map(|n| attempt(n, "192.0.2.1", false, true)).collect();
+        let test = [
+            attempt(10, "192.0.2.1", false, true),
+            attempt(11, "192.0.2.1", false, true),
+            attempt(12, "192.0.2.2", false, false),
+            attempt(13, "192.0.2.1", true, false),
+            // All but one of the failures are too long ago by now.
+            attempt(611, "192.0.2.1", false, true),
+        ];
+
+        let summary = flagged(&train, &test);
+
+        assert_eq!(summary["recall"], json!(1.0 / 3.0));
+        assert_eq!(summary["realised_fpr"], json!(0.5), "whoever shares the address suffers");
+        assert_eq!((&summary["attempts"], &summary["ece"]), (&json!(5), &Value::Null));
+    }
+
+    #[test]
+    fn a_success_is_no_failure() {
+        let test: Vec<_> = (0..9).map(|n| attempt(n, "192.0.2.1", true, false)).collect();
+
+        assert_eq!(flagged(&[], &test)["realised_fpr"], json!(0.0));
+    }
+
+    #[test]
+    fn the_comparison_begins_with_the_model_itself() {
+        let summary = |auc: f64| json!({ "roc_auc": auc, "recall_at_fpr": { "0.001": 0.5 }, "recall": null });
+        let mut report = summary(0.9);
+        report["profile"] = json!("ext-mlp16");
+        assert!(rows(&report).is_none());
+        report["baselines"] = json!({ ORIGINAL: summary(0.6), COMPAT6: null });
+
+        let rows = rows(&report).expect("baselines are there");
+
+        let names: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["ext-mlp16 (this run)", "compat-6", "original"]);
+        assert_eq!(rows[2].1, [json!(0.6), Value::Null, json!(0.5), Value::Null, Value::Null]);
+        assert_eq!(rows[1].1, [Value::Null, Value::Null, Value::Null, Value::Null, Value::Null]);
+    }
+}

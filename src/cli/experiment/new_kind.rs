@@ -1,0 +1,151 @@
+//! How soon a kind of attack is found that nobody has seen: it begins while the daemon lives, which trains on schedule.
+//!
+//! For each kind the traffic before is without it. Afterwards it is there with all others, and what counts is which share
+//! of it is blocked before and after the first training that had a label for it.
+
+use serde_json::{Value, json};
+
+use super::super::evaluate::{self, Labels, prequential};
+use super::super::failure::Failure;
+use super::super::offline::Player;
+use super::super::render;
+use super::{Setting, Traffic};
+use crate::detection::attempt::{Outcome, Timestamp};
+use crate::detection::event::Snapshot;
+use crate::detection::record::{CheckedRecord, TrueLabel};
+use crate::learning::hindsight::{HindsightIndex, HindsightLabels, HindsightLimits, LOOK_AHEAD_MS};
+use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
+use crate::learning::sample::Sample;
+use crate::traffic::{self, Scenario};
+
+/// Runs every kind that was asked for on one site.
+pub fn run(setting: &Setting<'_>, traffic: &Traffic) -> Result<Value, Failure> {
+    let canaries = traffic::canaries(setting.schema);
+    let options = setting.options(setting.config.training.epochs);
+    let kinds = if setting.args.scenario.is_empty() { Scenario::ALL.to_vec() } else { setting.args.scenario.clone() };
+    let mut results = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        let before: Vec<CheckedRecord> = traffic.before.iter().filter(|record| !is_of(record, kind)).cloned().collect();
+        let truth = evaluate::known_labels(&[before.as_slice(), &traffic.after].concat());
+        let living = prequential::Setting {
+            schema: setting.schema,
+            options: &options,
+            period_ms: setting.args.period.as_millis() as i64,
+            labels: setting.args.labels,
+            canaries: &canaries,
+            truth: &truth,
+        };
+        let player = Player::new(setting.config, setting.schema.clone());
+        let life = prequential::live(player, &before, &traffic.after, &living)?;
+        let known = known_at(setting, &before, &traffic.after, &life, kind, &truth);
+        results.push(measure(traffic, &life, &known, kind));
+    }
+    Ok(json!({ "experiment": "new_kind", "kinds": results }))
+}
+
+fn is_of(record: &CheckedRecord, kind: Scenario) -> bool {
+    record.truth.label == Some(TrueLabel::Attack) && record.truth.scenario.as_deref() == Some(kind.name())
+}
+
+/// For each training how many attempts of the kind it could train on as attacks.
+fn known_at(
+    setting: &Setting<'_>,
+    before: &[CheckedRecord],
+    after: &[CheckedRecord],
+    life: &prequential::Life,
+    kind: Scenario,
+    truth: &KnownLabels,
+) -> Vec<usize> {
+    let mut index = HindsightIndex::new(HindsightLimits::RECORDING);
+    let add = |record: &CheckedRecord, index: &mut HindsightIndex| {
+        index.record(&record.attempt, record.outcome.unwrap_or(Outcome::Unknown));
+    };
+    before.iter().for_each(|record| add(record, &mut index));
+    // The policies ask for no values.
+    let samples: Vec<Sample> = after
+        .iter()
+        .filter(|record| is_of(record, kind))
+        .filter_map(|record| evaluate::sample(record, Snapshot { fingerprint: 0, values: Vec::new() }))
+        .map(|(_, sample)| sample)
+        .collect();
+    let mut told = 0;
+    let mut known = Vec::with_capacity(life.trainings.len());
+    for training in &life.trainings {
+        let until = after.partition_point(|record| record.attempt.ts < training.at);
+        after[told..until].iter().for_each(|record| add(record, &mut index));
+        told = until;
+        let hindsight = HindsightLabels::new(&index, training.at);
+        let label = |sample: &&Sample| {
+            let labelled = match setting.args.labels {
+                Labels::Hindsight => hindsight.label(sample, setting.schema),
+                Labels::Oracle => truth.label(sample, setting.schema).filter(|_| settled(sample, training.at)),
+                Labels::Outcome => OutcomeLabels.label(sample, setting.schema),
+            };
+            labelled.is_some_and(|labelled| labelled.label == Label::Attack)
+        };
+        known.push(samples.iter().filter(|sample| sample.ts < training.at).filter(label).count());
+    }
+    known
+}
+
+fn settled(sample: &Sample, now: Timestamp) -> bool {
+    sample.ts.plus_millis(LOOK_AHEAD_MS) <= now
+}
+
+fn measure(traffic: &Traffic, life: &prequential::Life, known: &[usize], kind: Scenario) -> Value {
+    let recall = |from: Option<Timestamp>, to: Option<Timestamp>| {
+        let inside = |ts: Timestamp| from.is_none_or(|from| ts >= from) && to.is_none_or(|to| ts < to);
+        let rows = traffic.after.iter().zip(&life.lived);
+        let flagged: Vec<bool> = rows
+            .filter(|(record, _)| is_of(record, kind) && inside(record.attempt.ts))
+            .map(|(_, lived)| lived.flagged == Some(true))
+            .collect();
+        let hits = flagged.iter().filter(|flagged| **flagged).count();
+        let share = (!flagged.is_empty()).then(|| hits as f64 / flagged.len() as f64);
+        json!({ "attempts": flagged.len(), "recall": share })
+    };
+    let first = known.iter().position(|count| *count > 0);
+    let at = |place: usize| life.trainings.get(place).map(|training| training.at);
+    let learnt = first.and_then(at);
+    let nothing = || json!({ "attempts": 0, "recall": null });
+    json!({
+        "kind": kind.name(),
+        "begin": traffic.begin().to_string(),
+        "first_training_with_examples": learnt.map(|at| at.to_string()),
+        "examples": first.map(|place| known[place]),
+        "refused": first.and_then(|place| life.trainings[place].refused.clone()),
+        "before": recall(None, learnt),
+        "until_the_next_training": learnt.map_or_else(nothing, |_| recall(learnt, first.and_then(|place| at(place + 1)))),
+        "after": learnt.map_or_else(nothing, |_| recall(learnt, None)),
+        "trainings": { "promoted": life.promoted, "refused": life.refused.len() },
+    })
+}
+
+/// Prints all kinds.
+pub fn show(report: &Value) {
+    let heading = [
+        "new kind",
+        "first training that knows it",
+        "examples",
+        "recall before",
+        "until the next",
+        "from then on",
+        "gate",
+    ];
+    let mut table = render::table(&heading);
+    for kind in report["kinds"].as_array().into_iter().flatten() {
+        let part = |name: &str| {
+            format!("{} of {}", render::text(&kind[name]["recall"]), render::text(&kind[name]["attempts"]))
+        };
+        table.add_row(vec![
+            render::text(&kind["kind"]),
+            render::text(&kind["first_training_with_examples"]),
+            render::text(&kind["examples"]),
+            part("before"),
+            part("until_the_next_training"),
+            part("after"),
+            kind["refused"].as_str().map_or_else(|| "promoted".to_owned(), str::to_owned),
+        ]);
+    }
+    out!("{table}");
+}
