@@ -51,6 +51,7 @@ fn whole(criterion: &mut Criterion, activation: Activation, rng: &mut Rng) {
         counts: Counts::default(),
         options: TrainingOptions::default(),
         false_positive_budget: 0.001,
+        tuned: false,
     };
     let thresholds = Thresholds { block: Some(0.9), watch: Some(0.5) };
     let mut artifact =

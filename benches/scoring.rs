@@ -11,7 +11,7 @@ use criterion::Criterion;
 use nauthilus_neural::api;
 use nauthilus_neural::clock;
 use nauthilus_neural::config::Config;
-use nauthilus_neural::control::{Caller, Command};
+use nauthilus_neural::control::{Caller, Command, TrainCommand};
 use nauthilus_neural::detection::record::AttemptRecord;
 use nauthilus_neural::learning::mlp::{Activation, Mlp};
 use nauthilus_neural::learning::training::{self, TrainingOptions, TrainingRow};
@@ -57,8 +57,8 @@ async fn warm_node(root: &std::path::Path) -> Node {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let caller = Caller { who: "bench".to_owned(), origin: "bench" };
-    let train = Command::Train { samples: None, epochs: None, wait: true, id: None };
-    let trained = node.app.control.execute(train, &caller).await.expect("a training");
+    let train = TrainCommand { samples: None, epochs: None, tune: false, wait: true, id: None };
+    let trained = node.app.control.execute(Command::Train(train), &caller).await.expect("a training");
     assert_eq!(trained["outcome"], "promoted", "{trained}");
     node
 }

@@ -48,6 +48,7 @@ use crate::tasks::replication::{self, Appender, Replication};
 use crate::tasks::scheduled_trainer::ScheduledTrainer;
 use crate::tasks::subscriber::Subscriber;
 use crate::tasks::trainer::Trainer;
+use crate::tasks::training_progress::LastProgress;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the start waits for the fleet's pseudonym key before it goes on without the store.
@@ -180,6 +181,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
             busy: AtomicBool::new(false),
+            progress: LastProgress::default(),
             held: std::sync::Mutex::default(),
             last: ArcSwapOption::empty(),
         });

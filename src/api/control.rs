@@ -13,7 +13,7 @@ use super::auth::{Administers, GivesFeedback, Scores};
 use super::body::{self, Body};
 use super::problem::Problem;
 use crate::control::command::FeedbackCommand;
-use crate::control::{Caller, Command};
+use crate::control::{Caller, Command, TrainCommand};
 
 type Answer = Result<Json<Value>, Problem>;
 type PathOf = Result<Path<String>, PathRejection>;
@@ -27,6 +27,7 @@ async fn execute(app: &App, command: Command, caller: &Caller) -> Answer {
 struct TrainBody {
     samples: Option<usize>,
     epochs: Option<u32>,
+    tune: Option<bool>,
     wait: Option<bool>,
     id: Option<String>,
 }
@@ -70,8 +71,9 @@ pub async fn feedback(State(app): State<App>, caller: GivesFeedback, Body(bytes)
 pub async fn train(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Result<Response, Problem> {
     let body: TrainBody = body::parse_or_empty(&bytes)?;
     let wait = body.wait.unwrap_or(true);
-    let command = Command::Train { samples: body.samples, epochs: body.epochs, wait, id: body.id };
-    let answer = execute(&app, command, &caller.0).await?;
+    let TrainBody { samples, epochs, tune, id, .. } = body;
+    let command = TrainCommand { samples, epochs, tune: tune.unwrap_or(false), wait, id };
+    let answer = execute(&app, Command::Train(command), &caller.0).await?;
     let status = if wait { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, answer).into_response())
 }

@@ -20,6 +20,8 @@ use crate::exit;
 /// A training may take minutes; everything else answers at once.
 const LIMIT: Duration = Duration::from_secs(3600);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks at a training that lasts.
+const WATCH_PERIOD: Duration = Duration::from_millis(500);
 
 /// A connection to one daemon.
 pub struct Client {
@@ -83,25 +85,65 @@ impl Client {
         self.call(Method::POST, path, Some(lines.into()))
     }
 
+    /// `POST path` with a JSON body; while it lasts, `told` gets what `GET status` says once in a while.
+    pub fn post_watching(
+        &self,
+        path: &str,
+        body: &Value,
+        status: &str,
+        mut told: impl FnMut(&Value),
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path, Some(body.to_string().into()))?;
+        let answered = self.runtime.block_on(async {
+            let watch = async {
+                loop {
+                    tokio::time::sleep(WATCH_PERIOD).await;
+                    // Only shown to people: what cannot be read is not shown.
+                    let Ok(request) = self.request(Method::GET, status, None) else { continue };
+                    if let Ok((StatusCode::OK, bytes)) = self.exchange(request).await
+                        && let Ok(value) = serde_json::from_slice(&bytes)
+                    {
+                        told(&value);
+                    }
+                }
+            };
+            tokio::select! {
+                answered = self.exchange(request) => answered,
+                () = watch => Err("the watch ended".to_owned()),
+            }
+        });
+        self.read(answered)
+    }
+
     fn call(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Value, Failure> {
+        let request = self.request(method, path, body)?;
+        let answered = self.runtime.block_on(self.exchange(request));
+        self.read(answered)
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request
+        request
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.unwrap_or_default()))
-            .map_err(|error| Failure::usage(format!("{} is not a URL: {error}", self.base)))?;
-        let answered = self.runtime.block_on(async {
-            tokio::time::timeout(LIMIT, async {
-                let response = self.http.request(request).await.map_err(|error| error.to_string())?;
-                let status = response.status();
-                let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-                Ok::<_, String>((status, bytes))
-            })
-            .await
-            .unwrap_or_else(|_| Err("no answer within an hour".to_owned()))
-        });
+            .map_err(|error| Failure::usage(format!("{} is not a URL: {error}", self.base)))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+        tokio::time::timeout(LIMIT, async {
+            let response = self.http.request(request).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+            Ok::<_, String>((status, bytes))
+        })
+        .await
+        .unwrap_or_else(|_| Err("no answer within an hour".to_owned()))
+    }
+
+    fn read(&self, answered: Result<(StatusCode, Bytes), String>) -> Result<Value, Failure> {
         let (status, bytes) = answered.map_err(|error| {
             Failure::unavailable(format!("cannot reach the daemon at {}: {error}; is it running?", self.base))
         })?;

@@ -15,14 +15,13 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::input::Input;
 use super::offline::Player;
-use super::{Common, input, render};
-use crate::config::{Config, Profile};
+use super::{Common, input, progress, render};
+use crate::config::{Config, Profile, ThresholdSource};
 use crate::daemon::chain;
 use crate::detection::event::{AttemptEvent, BootId, Snapshot};
 use crate::detection::features::FeatureSchema;
@@ -32,9 +31,11 @@ use crate::learning::dataset::{self, Prepared};
 use crate::learning::gate::GateOptions;
 use crate::learning::hindsight::HindsightLabels;
 use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
-use crate::learning::run::{self, RunOptions, Voters};
+use crate::learning::run::{self, RunOptions, Tuning, Voters};
 use crate::learning::sample::Sample;
+use crate::learning::tuning::Table;
 use crate::tasks::trainer::training_options;
+use crate::tasks::training_options;
 use measure::{Lived, Measured, TestRow};
 use weak_labels::WeakLabels;
 
@@ -88,6 +89,12 @@ pub struct EvaluateArgs {
     /// Do not measure simpler models beside this one
     #[arg(long)]
     no_baselines: bool,
+    /// Search for width, learning rate and weight decay first, and train with what is found
+    #[arg(long)]
+    tune: bool,
+    /// What gives the block threshold: `budget` or `cost` [default: ml.threshold_from]
+    #[arg(long, value_name = "WHAT", value_parser = ["budget", "cost"])]
+    threshold_from: Option<String>,
 }
 
 /// Carries out `evaluate`.
@@ -97,6 +104,9 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     let budget = args.false_positive_budget.unwrap_or(config.ml.false_positive_budget);
     if !(budget > 0.0 && budget < 1.0) {
         return Err(Failure::usage("--false-positive-budget must lie between 0 and 1"));
+    }
+    if let Some(source) = &args.threshold_from {
+        config.ml.threshold_from = if source == "cost" { ThresholdSource::Cost } else { ThresholdSource::Budget };
     }
     config.ml.profile = if args.profile == "compat-6" { Profile::Compat6 } else { Profile::ExtMlp16 };
     let (schema, voters) = match args.profile.as_str() {
@@ -118,6 +128,8 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         profile: args.profile.clone(),
         gate: GateOptions::default(),
         voters,
+        threshold_from: training_options::threshold_from(&config),
+        tuning: if args.tune { Tuning::Search(training_options::fixed(&config)) } else { Tuning::None },
     };
     let overlays = overlay::read(&args.overlay)?;
     let setting = Setting {
@@ -206,7 +218,7 @@ fn once(setting: &Setting<'_>, train: &Input, test: &Input) -> Result<Ran, Failu
     let index = weak_labels::index(&train.records);
     let hindsight = weak_labels::labels(&index);
     let weak = (setting.labels == Labels::Hindsight).then(|| WeakLabels::measure(&hindsight, &train.records));
-    let (prepared, network) = fitted(setting, samples, &train.records, hindsight)?;
+    let Learnt { prepared, network, tuning } = fitted(setting, samples, &train.records, hindsight)?;
     let threshold = network.thresholds.block;
     let lived = measure::score(&rows, threshold, |values| network.probability(values));
     let mut report = measure::measure_at(&rows, &lived, threshold).to_json();
@@ -216,6 +228,7 @@ fn once(setting: &Setting<'_>, train: &Input, test: &Input) -> Result<Ran, Failu
         "epochs": setting.options.training.epochs,
         "rejected_lines": train.rejected + test.rejected,
     });
+    report["tuning"] = json!(tuning);
     report["weak_labels"] = weak.as_ref().map_or(Value::Null, WeakLabels::to_json);
     let baseline = baselines::logistic(&prepared, &rows, setting.options.false_positive_budget);
     report["baseline"] = baseline.as_ref().map_or(Value::Null, Measured::summary);
@@ -229,7 +242,7 @@ fn lived(setting: &Setting<'_>, train: &[CheckedRecord], test: &[CheckedRecord])
     }
     let (samples, rows) = play(setting, train, test);
     let index = weak_labels::index(train);
-    let (_, network) = fitted(setting, samples, train, weak_labels::labels(&index))?;
+    let network = fitted(setting, samples, train, weak_labels::labels(&index))?.network;
     Ok(measure::score(&rows, network.thresholds.block, |values| network.probability(values)))
 }
 
@@ -243,13 +256,21 @@ fn play(setting: &Setting<'_>, train: &[CheckedRecord], test: &[CheckedRecord]) 
     (samples, rows)
 }
 
-/// The rows of a training and the network that was fitted to them.
+/// What came of a training.
+struct Learnt {
+    prepared: Prepared,
+    network: ModelArtifact,
+    /// What `--tune` found.
+    tuning: Option<Table>,
+}
+
+/// Searches if that is asked for, and fits.
 fn fitted(
     setting: &Setting<'_>,
     samples: Samples,
     train: &[CheckedRecord],
     hindsight: HindsightLabels<'_>,
-) -> Result<(Prepared, ModelArtifact), Failure> {
+) -> Result<Learnt, Failure> {
     let Setting { schema, options, .. } = *setting;
     let policy: Box<dyn LabelPolicy + '_> = match setting.labels {
         Labels::Hindsight => Box::new(hindsight),
@@ -259,8 +280,19 @@ fn fitted(
     let prepared =
         dataset::build(samples, Vec::new(), policy.as_ref(), schema, options.samples_max, options.training.seed)
             .map_err(|error| Failure::data(format!("cannot train: {error}")))?;
-    let network = fit(&prepared, schema, options)?;
-    Ok((prepared, network))
+    let bar = progress::bar();
+    let cancel = AtomicBool::new(false);
+    let mut told = |step| progress::show(&bar, step);
+    let searched = run::tuned(&prepared, schema, options, &cancel, &mut told);
+    let fitted = searched.and_then(|searched| match searched {
+        Ok((options, tuning)) => Ok(Ok((run::fit(&prepared, schema, &options, &cancel, &mut told)?.serving, tuning))),
+        Err(too_little) => Ok(Err(too_little)),
+    });
+    bar.finish_and_clear();
+    match fitted.map_err(|error| Failure::data(chain(&error)))? {
+        Ok((network, tuning)) => Ok(Learnt { prepared, network, tuning }),
+        Err(too_little) => Err(Failure::data(too_little.to_string())),
+    }
 }
 
 /// What is trained on of a record, with a weight of 1; `None` where it teaches nothing.
@@ -290,20 +322,10 @@ pub(super) fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
     KnownLabels(labels.collect::<HashMap<_, _>>())
 }
 
-fn fit(prepared: &Prepared, schema: &FeatureSchema, options: &RunOptions) -> Result<ModelArtifact, Failure> {
-    let bar = ProgressBar::new(u64::from(options.training.epochs));
-    if let Ok(style) = ProgressStyle::with_template("training {bar:40} epoch {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
-    let fitted = run::fit(prepared, schema, options, &AtomicBool::new(false), &mut |progress| {
-        bar.set_position(u64::from(progress.epoch));
-        bar.set_message(format!("loss {:.4}", progress.loss));
-    });
-    bar.finish_and_clear();
-    fitted.map(|fitted| fitted.serving).map_err(|error| Failure::data(chain(&error)))
-}
-
 fn show(report: &Value) {
+    if !report["tuning"].is_null() {
+        render::tuning(&report["tuning"]);
+    }
     let mut table = render::table(&["measure on the test records", "network", "logistic regression"]);
     let baseline = &report["baseline"];
     for (key, name) in [

@@ -17,6 +17,7 @@ mod failure;
 mod generate;
 mod input;
 mod offline;
+mod progress;
 mod render;
 mod replay;
 mod steer;
@@ -130,6 +131,9 @@ struct TrainArgs {
     /// Passes over the samples [default: training.epochs]
     #[arg(long)]
     epochs: Option<u32>,
+    /// Search for width, learning rate and weight decay first; later trainings keep what is found
+    #[arg(long)]
+    tune: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -194,7 +198,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&common, &args),
         Command::Experiment(args) => experiment::run(&common, &args),
         Command::Status => steer::status(&common),
-        Command::Train(args) => steer::train(&common, args.samples, args.epochs),
+        Command::Train(args) => steer::train(&common, &args),
         Command::Reset => steer::reset(&common),
         Command::Rollback { generation } => steer::rollback(&common, generation),
         Command::Approve { training_id, discard } => steer::approve(&common, training_id.as_deref(), discard),

@@ -99,6 +99,33 @@ pub fn mode_setting(mode: &Value) -> String {
     format!("; the fleet's switch was set by {} at {}{reason}", text(&mode["cause"]), text(&mode["since"]))
 }
 
+/// What a search tried: one line for each candidate, the chosen one marked.
+pub fn tuning(tuning: &Value) {
+    let mut table = table(&["neurons", "learning rate", "weight decay", "epochs", "log-loss", "PR AUC", "recall", ""]);
+    let small = |value: &Value| value.as_f64().map_or("–".to_owned(), |value| format!("{value}"));
+    let measure = |measure: &Value| match (measure["mean"].as_f64(), measure["spread"].as_f64()) {
+        (Some(mean), Some(spread)) => format!("{mean:.4} ±{spread:.4}"),
+        _ => "–".to_owned(),
+    };
+    let winner = &tuning["winner"];
+    for tried in tuning["tried"].as_array().into_iter().flatten() {
+        let chosen = ["hidden", "learning_rate", "l2"].iter().all(|key| tried[*key] == winner[*key]);
+        table.add_row(vec![
+            text(&tried["hidden"]),
+            small(&tried["learning_rate"]),
+            small(&tried["l2"]),
+            text(&tried["epochs"]),
+            measure(&tried["log_loss"]),
+            measure(&tried["pr_auc"]),
+            measure(&tried["recall"]),
+            if chosen { "chosen" } else { "" }.to_owned(),
+        ]);
+    }
+    let (rows, folds) = (text(&tuning["rows"]), text(&tuning["folds"]));
+    out!("tuning on {rows} samples, {folds} folds by time (mean ±spread; compare within one number of epochs):");
+    out!("{table}");
+}
+
 /// `status`.
 pub fn status(status: &Value) -> Result<(), Failure> {
     let node = &status["node"];

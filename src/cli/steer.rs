@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::{Common, FeaturesAction, FeedbackArgs, Switch, render};
+use super::{Common, FeaturesAction, FeedbackArgs, Switch, TrainArgs, progress, render};
 
 type Done = Result<(), Failure>;
 
@@ -18,20 +18,30 @@ pub fn history(common: &Common) -> Done {
     if common.json { render::json(&history) } else { render::history(&history) }
 }
 
-pub fn train(common: &Common, samples: Option<usize>, epochs: Option<u32>) -> Done {
+pub fn train(common: &Common, args: &TrainArgs) -> Done {
     let mut body = json!({});
-    if let Some(samples) = samples {
+    if let Some(samples) = args.samples {
         body["samples"] = samples.into();
     }
-    if let Some(epochs) = epochs {
+    if let Some(epochs) = args.epochs {
         body["epochs"] = epochs.into();
     }
-    let answer = Client::open(common)?.post("/v1/train", &body)?;
+    if args.tune {
+        body["tune"] = true.into();
+    }
+    let bar = progress::bar();
+    let answer = Client::open(common)?
+        .post_watching("/v1/train", &body, "/v1/status", |status| progress::show_status(&bar, status));
+    bar.finish_and_clear();
+    let answer = answer?;
     if common.json {
         return render::json(&answer);
     }
     out!("{}: {}", render::text(&answer["outcome"]), render::text(&answer["reason"]));
     render::model("model", &answer["model"]);
+    if !answer["tuning"].is_null() {
+        render::tuning(&answer["tuning"]);
+    }
     render::evaluation(&answer["evaluation"])
 }
 

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::schedule::Schedule;
-use super::{Config, LoopbackAccess};
+use super::{Config, LoopbackAccess, Profile, ThresholdSource};
 
 /// One thing that is wrong, or for [`Config::warnings`] doubtful.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ const TEXT_MAX: usize = 128;
 pub const PREFIX_MAX: usize = 64;
 /// Most files in `geo.database`: countries and autonomous systems for IPv4 and IPv6.
 const GEO_FILES_MAX: usize = 4;
+/// Highest price: a million of the other is a probability that no hold-out can confirm.
+const COST_MAX: f64 = 1e6;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -190,6 +192,20 @@ impl Config {
         if !(ml.false_positive_budget > 0.0 && ml.false_positive_budget <= 0.5) {
             found.add("ml.false_positive_budget", "it is not above 0 and at most 0.5", "choose a share like 0.001");
         }
+        for (key, cost) in
+            [("ml.cost_false_positive", ml.cost_false_positive), ("ml.cost_false_negative", ml.cost_false_negative)]
+        {
+            if !(cost > 0.0 && cost <= COST_MAX) {
+                found.add(key, "it is not above 0 and at most 1000000", "choose a price like 100, in any unit");
+            }
+        }
+        if ml.threshold_from == ThresholdSource::Cost && ml.profile == Profile::Compat6 {
+            found.add(
+                "ml.threshold_from",
+                "\"cost\" needs calibrated probabilities, which \"compat-6\" has not",
+                "choose \"budget\", or ml.profile = \"ext-mlp16\"",
+            );
+        }
         for (key, weight) in [("ml.static_weight", ml.static_weight), ("ml.ml_weight", ml.ml_weight)] {
             if !(0.0..=1.0).contains(&weight) {
                 found.add(key, "it is not between 0 and 1", "choose two weights that make 1 together");
@@ -201,7 +217,9 @@ impl Config {
         if let Some(neurons) = ml.hidden_neurons {
             found.range("ml.hidden_neurons", neurons as u64, 1, 256);
         }
-        if !(ml.learning_rate > 0.0 && ml.learning_rate <= 1.0) {
+        if let Some(rate) = ml.learning_rate
+            && !(rate > 0.0 && rate <= 1.0)
+        {
             found.add("ml.learning_rate", "it is not above 0 and at most 1", "choose one like 0.01");
         }
         found.range("ml.additional_features_max", ml.additional_features_max as u64, 0, 32);

@@ -18,8 +18,8 @@ pub use check::Problem;
 pub use load::{ConfigError, ENV_PREFIX, host_name};
 pub use sections::{
     ActivationFunction, Approval, AttemptsConfig, Backend, GeoConfig, HttpConfig, LimitsConfig, ListsConfig, LogConfig,
-    LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile, RedisConfig, Role, StoreConfig, TokenConfig,
-    TrainingConfig,
+    LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile, RedisConfig, Role, StoreConfig,
+    ThresholdSource, TokenConfig, TrainingConfig,
 };
 
 /// The whole configuration; every section may be left out of the file.

@@ -23,6 +23,9 @@ impl Config {
             ("ml.activation_function", self.ml.activation_function != new.ml.activation_function),
             ("ml.optimizer", self.ml.optimizer != new.ml.optimizer),
             ("ml.learning_rate", self.ml.learning_rate != new.ml.learning_rate),
+            ("ml.threshold_from", self.ml.threshold_from != new.ml.threshold_from),
+            ("ml.cost_false_positive", self.ml.cost_false_positive != new.ml.cost_false_positive),
+            ("ml.cost_false_negative", self.ml.cost_false_negative != new.ml.cost_false_negative),
         ];
         changed(&parts)
     }

@@ -24,16 +24,7 @@ const WORD_MAX: usize = 128;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Train a model now, and publish it if it passes the gate.
-    Train {
-        /// Most samples trained on, 1 to [`SAMPLES_MAX`]; `None` = `training.samples`. Feedback comes on top.
-        samples: Option<usize>,
-        /// Epochs, 1 to [`EPOCHS_MAX`]; `None` = `training.epochs`.
-        epochs: Option<u32>,
-        /// Whether the answer comes after the training; else it comes at once and names the id.
-        wait: bool,
-        /// Names the training: the same id trains once. `None` = a random one.
-        id: Option<String>,
-    },
+    Train(TrainCommand),
     /// Leave the fleet without a model.
     Reset,
     /// Make an earlier model current again and pin it.
@@ -77,6 +68,21 @@ pub enum Command {
     History,
 }
 
+/// How to train.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainCommand {
+    /// Most samples trained on, 1 to [`SAMPLES_MAX`]; `None` = `training.samples`. Feedback comes on top.
+    pub samples: Option<usize>,
+    /// Epochs, 1 to [`EPOCHS_MAX`]; `None` = `training.epochs`.
+    pub epochs: Option<u32>,
+    /// Search for width, learning rate and weight decay first.
+    pub tune: bool,
+    /// Whether the answer comes after the training; else it comes at once and names the id.
+    pub wait: bool,
+    /// Names the training: the same id trains once. `None` = a random one.
+    pub id: Option<String>,
+}
+
 /// A person's word on one request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,7 +117,7 @@ impl Command {
     /// The name on the channel, in metrics and in the audit trail.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Train { .. } => "train",
+            Self::Train(_) => "train",
             Self::Reset => "reset",
             Self::Rollback { .. } => "rollback",
             Self::Approve { .. } => "approve",
@@ -143,7 +149,7 @@ impl Command {
     /// The first argument out of bounds.
     pub fn check(self) -> Result<Self, ControlError> {
         match &self {
-            Self::Train { samples, epochs, id, .. } => {
+            Self::Train(TrainCommand { samples, epochs, id, .. }) => {
                 within("samples", *samples, SAMPLES_MAX)?;
                 within("epochs", *epochs, EPOCHS_MAX)?;
                 word("id", id.as_deref())?;
@@ -199,13 +205,14 @@ struct Fields {
     username: Option<String>,
     author: Option<String>,
     wait: Option<bool>,
+    tune: Option<bool>,
     names: Option<Vec<String>>,
     training_id: Option<String>,
     discard: Option<bool>,
 }
 
 /// Every field that a message may have.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "command",
     "id",
     "reply_to",
@@ -221,6 +228,7 @@ const FIELDS: [&str; 18] = [
     "username",
     "author",
     "wait",
+    "tune",
     "names",
     "training_id",
     "discard",
@@ -263,6 +271,7 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
         ("samples", fields.samples.is_some()),
         ("epochs", fields.epochs.is_some()),
         ("wait", fields.wait.is_some()),
+        ("tune", fields.tune.is_some()),
         ("generation", fields.generation.is_some()),
         ("enabled", fields.enabled.is_some()),
         ("is_brute_force", fields.is_brute_force.is_some()),
@@ -280,9 +289,14 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
     };
     match fields.command.as_str() {
         "train" => {
-            only(&["samples", "epochs", "wait"])?;
-            let wait = fields.wait.unwrap_or(true);
-            Ok(Command::Train { samples: fields.samples, epochs: fields.epochs, wait, id: fields.id.clone() })
+            only(&["samples", "epochs", "wait", "tune"])?;
+            Ok(Command::Train(TrainCommand {
+                samples: fields.samples,
+                epochs: fields.epochs,
+                tune: fields.tune.unwrap_or(false),
+                wait: fields.wait.unwrap_or(true),
+                id: fields.id.clone(),
+            }))
         }
         "reset" => only(&[]).map(|()| Command::Reset),
         "rollback" => {
@@ -392,8 +406,10 @@ mod tests {
     fn the_documented_training_command_works_as_it_stands() {
         let message = parse(r#"{"command":"train","samples":5000,"epochs":50}"#).expect("documented");
 
-        let train = Command::Train { samples: Some(5000), epochs: Some(50), wait: true, id: None };
-        assert_eq!(message.command, train);
+        let train = TrainCommand { samples: Some(5000), epochs: Some(50), tune: false, wait: true, id: None };
+        assert_eq!(message.command, Command::Train(train.clone()));
+        let tuned = parse(r#"{"command":"train","samples":5000,"epochs":50,"tune":true}"#).expect("documented");
+        assert_eq!(tuned.command, Command::Train(TrainCommand { tune: true, ..train }));
     }
 
     #[test]
@@ -403,6 +419,7 @@ mod tests {
             (r#"{"command":"train","samples":"many"}"#, "samples: has the wrong type"),
             (r#"{"samples":5}"#, "command: is missing"),
             (r#"{"command":"reset","enabled":true}"#, "enabled"),
+            (r#"{"command":"reset","tune":true}"#, "tune"),
             (r#"{"command":"explode"}"#, "command"),
             (r#"{"command":"remove_features"}"#, "names"),
             (r#"{"command":"remove_features","names":[]}"#, "names"),
@@ -414,7 +431,7 @@ mod tests {
             (r#"{"command":"reset","expires_at":"tomorrow"}"#, "expires_at"),
             (r#"{"command":"feedback","request_id":"r","client_ip":"192.0.2.1","username":"u"}"#, "is_brute_force"),
             (r#"{"command":"reset""#, "body"),
-            (r#"["reset",null,null,null,null,null,null,null,null,null,null,null,null,null,null]"#, "object"),
+            (r#"["reset",null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null]"#, "object"),
             ("not json", "body"),
         ] {
             let error = parse(text).expect_err(text);

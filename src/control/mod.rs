@@ -34,7 +34,7 @@ use crate::tasks::replication::Replication;
 use crate::tasks::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
 use crate::telemetry::metrics::Metrics;
 
-pub use command::{Caller, Command};
+pub use command::{Caller, Command, TrainCommand};
 pub use status::StatusView;
 
 /// How many history entries are read at once.
@@ -132,7 +132,7 @@ impl ControlHandle {
 
     async fn dispatch(self: &Arc<Self>, command: Command, caller: &Caller) -> Result<Value, ControlError> {
         match command {
-            Command::Train { samples, epochs, wait, id } => self.train(samples, epochs, wait, id, caller).await,
+            Command::Train(train) => self.train(train, caller).await,
             Command::Reset => self.reset(caller).await,
             Command::Approve { id, discard } => self.approve(id, discard, caller).await,
             Command::Rollback { generation } => self.rollback(generation, caller).await,
@@ -150,10 +150,7 @@ impl ControlHandle {
 
     async fn train(
         self: &Arc<Self>,
-        samples: Option<usize>,
-        epochs: Option<u32>,
-        wait: bool,
-        id: Option<String>,
+        TrainCommand { samples, epochs, tune, wait, id }: TrainCommand,
         caller: &Caller,
     ) -> Result<Value, ControlError> {
         let config = self.config.load();
@@ -162,6 +159,7 @@ impl ControlHandle {
             trigger: TriggerKey::Command { id: id.clone() },
             samples: samples.unwrap_or(usize::try_from(config.training.samples).unwrap_or(usize::MAX)),
             epochs: epochs.unwrap_or(config.training.epochs),
+            tune,
             by_operator: true,
             by: caller.who.clone(),
         };
@@ -197,24 +195,24 @@ impl ControlHandle {
         let report = report.map_err(of_training)?;
         let (outcome, reason) = (report.outcome(), report.reason());
         match report {
-            TrainReport::Promoted { model, samples, epochs, evaluation, .. } => {
+            TrainReport::Promoted { model, samples, epochs, evaluation, tuning, .. } => {
                 self.followed(Some(model)).await;
                 Ok(json!({
                     "outcome": outcome, "reason": reason, "model": model,
-                    "samples": samples, "epochs": epochs, "evaluation": evaluation,
+                    "samples": samples, "epochs": epochs, "evaluation": evaluation, "tuning": tuning,
                 }))
             }
-            TrainReport::Candidate { id, samples, epochs, evaluation, .. } => Ok(json!({
+            TrainReport::Candidate { id, samples, epochs, evaluation, tuning, .. } => Ok(json!({
                 "outcome": outcome, "reason": reason, "model": self.slot.id(), "candidate": id,
-                "samples": samples, "epochs": epochs, "evaluation": evaluation,
+                "samples": samples, "epochs": epochs, "evaluation": evaluation, "tuning": tuning,
             })),
-            TrainReport::Refused { samples, epochs, evaluation, .. } => Ok(json!({
+            TrainReport::Refused { samples, epochs, evaluation, tuning, .. } => Ok(json!({
                 "outcome": outcome, "reason": reason, "model": self.slot.id(),
-                "samples": samples, "epochs": epochs, "evaluation": evaluation,
+                "samples": samples, "epochs": epochs, "evaluation": evaluation, "tuning": tuning,
             })),
             TrainReport::NotEnoughData { .. } => Ok(json!({
                 "outcome": outcome, "reason": reason, "model": self.slot.id(),
-                "samples": 0, "epochs": 0, "evaluation": Value::Null,
+                "samples": 0, "epochs": 0, "evaluation": Value::Null, "tuning": Value::Null,
             })),
             TrainReport::Held { .. } | TrainReport::AlreadyDone | TrainReport::Busy => {
                 Err(ControlError::Conflict(reason))

@@ -94,6 +94,7 @@ impl StatusView {
                 "last": self.trainer.last.load().as_deref(),
                 "next": next_training(&config),
                 "running": self.trainer.is_busy(),
+                "progress": self.trainer.is_busy().then(|| self.trainer.progress.get()).flatten(),
             },
             "registry_writes": numbers.registry_writes,
             "announcements_sent": numbers.announcements_sent,

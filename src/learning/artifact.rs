@@ -22,7 +22,7 @@ use crate::detection::features::FeatureSchema;
 use crate::numeric;
 
 /// The artifact format that this version writes; it reads this one and refuses newer ones.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 /// Rows up to this wide are scaled without asking for memory.
 const ON_STACK: usize = 256;
 const MAGIC: [u8; 4] = *b"NNML";
@@ -73,8 +73,11 @@ pub struct TrainingSummary {
     pub counts: Counts,
     /// Everything that shaped the fit.
     pub options: TrainingOptions,
-    /// Share of legitimate attempts that the block threshold may stop, above 0 and at most 0.5.
+    /// Share of legitimate attempts that the block threshold may stop, above 0 and at most 0.5: as configured, or as the
+    /// costs of errors imply.
     pub false_positive_budget: f64,
+    /// Width, learning rate and weight decay come from a search; later trainings of the profile go on with them.
+    pub tuned: bool,
 }
 
 /// A trained model with everything that scoring and judging it needs.
@@ -453,6 +456,7 @@ pub(crate) mod tests {
             counts: Counts::default(),
             options: TrainingOptions::default(),
             false_positive_budget: 0.001,
+            tuned: false,
         };
         let thresholds = Thresholds { block: Some(0.9), watch: Some(0.5) };
         ModelArtifact::new("compat-6", &schema, network.into(), thresholds, Evaluation::default(), training)
@@ -510,7 +514,7 @@ pub(crate) mod tests {
     #[test]
     fn a_newer_format_asks_for_an_upgrade() {
         let mut bytes = artifact(1).encode(&header()).expect("sound").bytes;
-        bytes[4] = 3;
+        bytes[4] = FORMAT as u8 + 1;
 
         let error = decode(&bytes).expect_err("newer");
 

@@ -47,6 +47,29 @@ impl Default for Calibration {
     }
 }
 
+/// What rows can calibrate, by the class of which there are fewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Calibrates {
+    /// Nothing: a logit is taken as it is.
+    Nothing,
+    /// The slope alone.
+    Slope,
+    /// Slope and offset.
+    Line,
+}
+
+impl Calibrates {
+    /// From whether it was an attack, and the weight, of each row; see [`Calibration::fit`].
+    pub fn by(rows: &[(bool, f64)]) -> Self {
+        let rows: Vec<_> = rows.iter().map(|(attack, weight)| (0.0, *attack, *weight)).collect();
+        match effective_rows(&rows, true).min(effective_rows(&rows, false)) {
+            enough if enough >= PLATT_ROWS_MIN => Self::Line,
+            few if few >= ROWS_MIN => Self::Slope,
+            _ => Self::Nothing,
+        }
+    }
+}
+
 impl Calibration {
     /// The calibrated logit.
     pub fn apply(&self, logit: f64) -> f64 {
@@ -279,6 +302,12 @@ mod tests {
         for found in [with(&attacks[..49], legit), with(attacks, &legit[..49]), with(attacks, &[]), with(&[], &[])] {
             assert_eq!(found, Calibration::default());
         }
+        let by = |attacks, legit| Calibrates::by(&[vec![(true, 1.0); attacks], vec![(false, 1.0); legit]].concat());
+        assert_eq!((by(200, 2_000), by(199, 2_000)), (Calibrates::Line, Calibrates::Slope));
+        assert_eq!(
+            (by(2_000, 50), by(49, 2_000), by(0, 9)),
+            (Calibrates::Slope, Calibrates::Nothing, Calibrates::Nothing)
+        );
         // A thousand rows of which one has nearly all the weight are no thousand rows.
         let mut lopsided = attacks[..1_000].to_vec();
         lopsided[0].2 = 1e6;

@@ -3,14 +3,16 @@
 //! The split is by time: the last fifth is never trained on. A fifth of the feedback is held out too, chosen by its
 //! request, so that the same item is always on the same side. Rows are sorted by (time, request): no hash order anywhere.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibrates;
 use super::evaluation::Scored;
+use super::feedback::{self, Told};
 use super::groups::Groups;
 use super::hindsight::LOOK_AHEAD_MS;
-use super::labels::{Label, LabelPolicy, effective_feedback};
+use super::labels::{Label, LabelPolicy};
 use super::sample::{Feedback, Sample};
 use super::standardizer::Standardizer;
 use super::threshold::Negative;
@@ -75,6 +77,8 @@ pub struct Prepared {
     pub fresh: Dataset,
     /// How many rows went where.
     pub counts: Counts,
+    /// What became of the words of people.
+    pub told: Told,
 }
 
 /// What became of everything that was there.
@@ -140,13 +144,17 @@ pub fn build(
     let mut rows = labelled(samples, policy, schema, &groups);
     let skipped = offered - rows.len();
     let sample_weight: f64 = rows.iter().map(|row| row.weight).sum();
-    let spoken: Vec<Row> = effective_feedback(feedback, sample_weight)
-        .into_iter()
-        .map(|(item, weight)| feedback_row(&item, weight, &groups))
-        .collect();
+    let moments = rows.iter().map(|row| row.ts).chain(feedback.iter().map(|item| item.given_at));
+    let now = moments.max().unwrap_or(Timestamp::from_millis(0));
+    let (counted, mut told) = feedback::effective(feedback, sample_weight, now);
+    let spoken: Vec<Row> = counted.into_iter().map(|(item, weight)| feedback_row(&item, weight, &groups)).collect();
     // A person's word replaces what the policy made of the same request.
-    let spoken_of: HashSet<RequestKey> = spoken.iter().map(|row| row.request).collect();
-    rows.retain(|row| !spoken_of.contains(&row.request));
+    let spoken_of: HashMap<RequestKey, Label> = spoken.iter().map(|row| (row.request, row.label)).collect();
+    rows.retain(|row| {
+        let word = spoken_of.get(&row.request);
+        told.overruled += usize::from(word.is_some_and(|word| *word != row.label));
+        word.is_none()
+    });
     check_classes(rows.iter().chain(&spoken))?;
     let have = rows.len() + spoken.len();
     if have < SAMPLES_MIN {
@@ -175,6 +183,7 @@ pub fn build(
         hold_out: Dataset { rows: hold_out },
         fresh: Dataset { rows: fresh },
         counts,
+        told,
     })
 }
 
@@ -256,6 +265,20 @@ impl Dataset {
     pub fn negatives(&self, probability: impl Fn(&Row) -> f64) -> Vec<Negative> {
         let legit = self.rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback);
         legit.map(|row| Negative { score: probability(row), represents: row.represents, group: row.group }).collect()
+    }
+
+    /// What a model can be calibrated with on these rows.
+    pub fn calibrates(&self) -> Calibrates {
+        let rows: Vec<_> = self.rows.iter().map(|row| (row.label == Label::Attack, row.represents)).collect();
+        Calibrates::by(&rows)
+    }
+
+    /// At most `max` of the rows that are no feedback, drawn with `seed` as for a training, in their order.
+    pub fn drawn(&self, max: usize, seed: u64) -> Self {
+        let rows = self.rows.iter().filter(|row| !row.from_feedback).cloned().collect();
+        let mut rows = reduce(rows, max, seed);
+        sort(&mut rows);
+        Self { rows }
     }
 
     /// The rows as `probability` scores them.
@@ -451,6 +474,38 @@ mod tests {
             .collect();
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].label, rows[0].from_feedback), (Label::Legit, true));
+    }
+
+    #[test]
+    fn a_word_against_the_label_wins_and_is_told_and_one_that_agrees_is_not() {
+        let of_schema = |number, is_attack| Feedback {
+            fingerprint: FeatureSchema::compat6().fingerprint(),
+            ..feedback(number, is_attack, "helpdesk")
+        };
+        // Every third sample is a failure, which the policy calls an attack: 3 is one, 4 is not.
+        let words = vec![of_schema(3, false), of_schema(6, true), of_schema(4, true)];
+
+        let prepared = prepared(samples(500, 3), words, 10_000).expect("enough");
+
+        assert_eq!((prepared.told.counted, prepared.told.overruled), (3, 2));
+    }
+
+    #[test]
+    fn the_age_of_a_word_is_counted_from_the_newest_moment_of_the_data() {
+        let newest = samples(500, 3).last().map(|(_, sample)| sample.ts).expect("samples");
+        let word = |number, given_at| Feedback {
+            fingerprint: FeatureSchema::compat6().fingerprint(),
+            given_at,
+            ..feedback(number, false, "helpdesk")
+        };
+        let words = vec![word(3, newest.plus_millis(-90 * 86_400_000)), word(300, newest)];
+
+        let prepared = prepared(samples(500, 3), words.clone(), 10_000).expect("enough");
+
+        let rows = || prepared.train.rows.iter().chain(&prepared.hold_out.rows);
+        let [old, fresh] = [0, 1]
+            .map(|place: usize| rows().find(|row| row.request == words[place].request).map_or(0.0, |row| row.weight));
+        assert!(fresh > 0.0 && (old / fresh - 0.5).abs() < 1e-9, "{old} {fresh}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Logistic regression: a straight-line model as the yardstick that the network has to beat.
 //!
 //! smartcore's minimiser (L-BFGS) works on our own loss, because smartcore's logistic regression takes no weights. Only
-//! plain numbers come out, so that no smartcore type is stored or sent. The fit cannot be cancelled, and its line search
-//! uses the mathematics library of the platform: the coefficients are not promised to be the same to the last bit on
-//! every machine.
+//! plain numbers come out, so that no smartcore type is stored or sent. Its line search uses the mathematics library of the
+//! platform: the coefficients are not promised to be the same to the last bit on every machine. The minimiser knows no way
+//! to end early, but it asks for each look at the rows: a cancelled fit answers that there is nothing left to gain.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use smartcore::optimization::FunctionOrder;
@@ -13,7 +14,7 @@ use smartcore::optimization::first_order::FirstOrderOptimizer;
 use smartcore::optimization::first_order::lbfgs::LBFGS;
 use smartcore::optimization::line_search::Backtracking;
 
-use super::training::TrainingRow;
+use super::training::{Progress, Stage, TrainingRow};
 use crate::numeric;
 
 /// Steps of the minimiser at most. On well-behaved rows it needs some dozens.
@@ -21,6 +22,9 @@ const STEPS_MAX: usize = 300;
 
 /// The fit ends where no slope of the mean loss is steeper than this.
 const SLOPE_MAX: f64 = 1e-7;
+
+/// The cancel flag is looked at after so many rows: well below a millisecond.
+const ROWS_BETWEEN_LOOKS: usize = 4096;
 
 /// A column that deviates from its mean by less than this share of it is constant, apart from rounding.
 const CONSTANT: f64 = 1e-9;
@@ -46,6 +50,9 @@ pub enum LogisticError {
     /// Rows of different length or without values.
     #[error("cannot fit a logistic regression to rows of different length or without values")]
     Shape,
+    /// The cancel flag was set.
+    #[error("the fit of a logistic regression was cancelled")]
+    Cancelled,
     /// A value, a weight, the penalty or a coefficient is infinite or NaN, or a weight or the penalty is negative.
     #[error("logistic regression met a number out of range")]
     NonFinite,
@@ -61,6 +68,19 @@ impl Logistic {
     /// # Errors
     /// See [`LogisticError`].
     pub fn fit(rows: &[TrainingRow<'_>], l2: f64) -> Result<Self, LogisticError> {
+        Self::fit_watched(rows, l2, &AtomicBool::new(false), &mut |_| {})
+    }
+
+    /// As [`fit`](Self::fit). `cancel` is looked at every few thousand rows; a step of `progress` is one look at all of them.
+    ///
+    /// # Errors
+    /// See [`LogisticError`].
+    pub fn fit_watched(
+        rows: &[TrainingRow<'_>],
+        l2: f64,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, LogisticError> {
         let counts = |attack| rows.iter().any(|row| row.attack == attack && row.weight > 0.0);
         if !(counts(true) && counts(false)) {
             return Err(LogisticError::OneClass);
@@ -75,8 +95,12 @@ impl Logistic {
             return Err(LogisticError::NonFinite);
         }
 
-        let objective = Objective::new(rows, inputs, l2);
+        let watch = Watch { cancel, progress: RefCell::new(progress), looks: Cell::new(0) };
+        let objective = Objective::new(rows, inputs, l2, watch);
         let found = objective.minimise();
+        if cancel.load(Ordering::Relaxed) {
+            return Err(LogisticError::Cancelled);
+        }
         let logistic = objective.in_original_scale(&found);
         let sound = logistic.bias.is_finite() && logistic.weights.iter().all(|weight| weight.is_finite());
         if sound { Ok(logistic) } else { Err(LogisticError::NonFinite) }
@@ -108,7 +132,7 @@ impl Logistic {
 ///
 /// Without that the minimiser creeps along the narrow valleys of features of different scale. The penalty is written
 /// in the original weights, so the minimum is the same point.
-struct Objective {
+struct Objective<'a> {
     /// Centred and scaled, one row after the other, without rows of weight zero.
     values: Vec<f64>,
     /// 1 for attacks and 0 otherwise, and the share of the whole weight.
@@ -119,6 +143,23 @@ struct Objective {
     l2: f64,
     /// The minimiser asks for loss and gradient one by one, and for the same point several times.
     last: RefCell<Evaluated>,
+    watch: Watch<'a>,
+}
+
+/// Who wants to know, and to stop it.
+struct Watch<'a> {
+    cancel: &'a AtomicBool,
+    progress: RefCell<&'a mut dyn FnMut(Progress)>,
+    looks: Cell<u32>,
+}
+
+impl Watch<'_> {
+    fn looked(&self, loss: f64) {
+        const OF: u32 = STEPS_MAX as u32;
+        self.looks.set((self.looks.get() + 1).min(OF));
+        let progress = Progress { stage: Stage::Logistic, done: self.looks.get(), of: OF, loss: Some(loss) };
+        (*self.progress.borrow_mut())(progress);
+    }
 }
 
 /// Loss and gradient at a point: one coordinate for each column, the bias last.
@@ -128,9 +169,9 @@ struct Evaluated {
     gradient: Vec<f64>,
 }
 
-impl Objective {
+impl<'a> Objective<'a> {
     /// The caller has checked the rows.
-    fn new(rows: &[TrainingRow<'_>], inputs: usize, l2: f64) -> Self {
+    fn new(rows: &[TrainingRow<'_>], inputs: usize, l2: f64, watch: Watch<'a>) -> Self {
         let rows: Vec<_> = rows.iter().filter(|row| row.weight > 0.0).collect();
         let total: f64 = rows.iter().map(|row| row.weight).sum();
         let labels: Vec<_> = rows.iter().map(|row| (f64::from(u8::from(row.attack)), row.weight / total)).collect();
@@ -164,7 +205,7 @@ impl Objective {
                 .extend(row.values.iter().zip(&mean).zip(&scale).map(|((value, mean), scale)| (value - mean) * scale));
         }
         let last = RefCell::new(Evaluated { point: Vec::new(), loss: 0.0, gradient: Vec::new() });
-        Self { values, labels, mean, scale, l2, last }
+        Self { values, labels, mean, scale, l2, last, watch }
     }
 
     fn minimise(&self) -> Vec<f64> {
@@ -190,7 +231,11 @@ impl Objective {
         let (weights, bias) = (&point[..inputs], point[inputs]);
         let mut loss = 0.0;
         let mut gradient = vec![0.0; inputs + 1];
-        for (row, (label, share)) in self.values.chunks_exact(inputs).zip(&self.labels) {
+        for (place, (row, (label, share))) in self.values.chunks_exact(inputs).zip(&self.labels).enumerate() {
+            if place.is_multiple_of(ROWS_BETWEEN_LOOKS) && self.watch.cancel.load(Ordering::Relaxed) {
+                // A loss that compares with nothing ends the line search, a flat gradient the descent.
+                return Evaluated { point: point.to_vec(), loss: f64::NAN, gradient: vec![0.0; inputs + 1] };
+            }
             let logit = bias + dot(weights, row);
             // Loss and probability from one exponential.
             let e = numeric::exp(-logit.abs());
@@ -207,6 +252,7 @@ impl Objective {
             loss += 0.5 * self.l2 * original * original;
             *gradient += self.l2 * original * scale;
         }
+        self.watch.looked(loss);
         Evaluated { point: point.to_vec(), loss, gradient }
     }
 
@@ -285,6 +331,24 @@ mod tests {
                 assert_eq!(ours.probability(row.values) > 0.5, *answer == 1);
             }
             assert!(theirs.contains(&0) && theirs.contains(&1));
+        }
+    }
+
+    #[test]
+    fn a_fit_is_cancelled_at_the_next_look_at_the_rows() {
+        let points = points(2_000, true);
+        let cancel = AtomicBool::new(false);
+        for after in [1, 2, 3, 5] {
+            cancel.store(false, Ordering::Relaxed);
+            let mut told = Vec::new();
+            let cancelled = Logistic::fit_watched(&rows(&points), 1e-4, &cancel, &mut |progress| {
+                told.push((progress.stage, progress.done));
+                cancel.store(progress.done >= after, Ordering::Relaxed);
+            });
+
+            assert_eq!(cancelled, Err(LogisticError::Cancelled));
+            assert_eq!(told.len() as u32, after, "no look at the rows after the flag was set");
+            assert_eq!(told.last(), Some(&(Stage::Logistic, after)));
         }
     }
 

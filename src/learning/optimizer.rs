@@ -41,6 +41,14 @@ impl Optimizer {
         }
     }
 
+    /// The same kind with another first rate.
+    pub fn with_learning_rate(self, learning_rate: f64) -> Self {
+        match self {
+            Self::Adam { .. } => Self::Adam { learning_rate },
+            Self::Sgd { .. } => Self::Sgd { learning_rate },
+        }
+    }
+
     /// A fresh stepper for networks in the layout of `mlp`.
     pub fn stepper(self, mlp: &Mlp) -> Stepper {
         match self {

@@ -1,4 +1,4 @@
-//! One training from samples to a judged model: build, fit, set thresholds, measure, judge.
+//! One training from samples to a judged model: build, search for options if that is asked for, fit, set thresholds, measure, judge.
 //!
 //! It neither reads nor writes anything; `tasks::trainer` brings the data and publishes the result.
 
@@ -11,12 +11,15 @@ pub use self::recipe::{Fitted, fit};
 
 use self::examination::{Evidence, Latest, examine};
 use super::artifact::ModelArtifact;
+use super::cost::ThresholdFrom;
 use super::dataset;
 use super::evaluation::{self, Evaluation};
+use super::feedback::Told;
 use super::gate::{Canary, GateOptions, Judgement, LIVE_MAX, Verdict};
 use super::labels::{Label, LabelPolicy};
 use super::sample::{Feedback, Sample};
 use super::training::{Progress, TrainingError, TrainingOptions};
+use super::tuning::{self, Fixed, Question, SearchError, Table, TooLittle};
 use crate::detection::features::FeatureSchema;
 
 /// What one training is asked to do.
@@ -28,12 +31,37 @@ pub struct RunOptions {
     pub training: TrainingOptions,
     /// Share of legitimate attempts that may be blocked (`ml.false_positive_budget`).
     pub false_positive_budget: f64,
+    /// Whether that or the costs of errors give the thresholds.
+    pub threshold_from: ThresholdFrom,
     /// Name that the artifact carries.
     pub profile: String,
     /// How strict the gate is.
     pub gate: GateOptions,
     /// Who learns; of a schema that scales itself only the network.
     pub voters: Voters,
+    /// Where width, learning rate and weight decay come from.
+    pub tuning: Tuning,
+}
+
+/// Where width, learning rate and weight decay of a training come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tuning {
+    /// From the configuration, or by default.
+    #[default]
+    None,
+    /// From an earlier search; later trainings go on with them.
+    Kept,
+    /// From a search before the fit.
+    Search(Fixed),
+}
+
+/// What is worth telling about a training besides its model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Notes {
+    /// What a search found; `None` without one.
+    pub tuning: Option<Table>,
+    /// What became of the words of people.
+    pub feedback: Told,
 }
 
 /// Who learns and votes.
@@ -72,6 +100,8 @@ pub struct Trained {
     pub reason: String,
     /// The gate's, with every criterion.
     pub judgement: Judgement,
+    /// What else there is to tell.
+    pub notes: Notes,
 }
 
 /// How a training ended.
@@ -91,6 +121,8 @@ pub enum RunOutcome {
         judgement: Box<Judgement>,
         /// The challenger itself, for whoever wants to see what it would have done.
         challenger: Box<ModelArtifact>,
+        /// What else there is to tell.
+        notes: Notes,
     },
     /// Nothing was trained.
     NotEnoughData {
@@ -133,7 +165,12 @@ pub fn run(
         Ok(prepared) => prepared,
         Err(reason) => return Ok(RunOutcome::NotEnoughData { reason: reason.to_string() }),
     };
-    let fitted = fit(&prepared, schema, options, cancel, progress)?;
+    let (options, tuning) = match tuned(&prepared, schema, options, cancel, progress)? {
+        Ok(found) => found,
+        Err(reason) => return Ok(RunOutcome::NotEnoughData { reason: reason.to_string() }),
+    };
+    let notes = Notes { tuning, feedback: prepared.told };
+    let fitted = fit(&prepared, schema, &options, cancel, progress)?;
     let samples = prepared.counts.train;
     let training = measure(&fitted.measured, &prepared.train);
     let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
@@ -142,13 +179,44 @@ pub fn run(
     let reason = judgement.reason();
     let Fitted { measured, serving } = fitted;
     Ok(match judgement.verdict {
-        Verdict::Promote => RunOutcome::Promoted(Box::new(Trained { artifact: serving, samples, reason, judgement })),
+        Verdict::Promote => {
+            RunOutcome::Promoted(Box::new(Trained { artifact: serving, samples, reason, judgement, notes }))
+        }
         Verdict::Hold | Verdict::Refuse => {
             let evaluation = Box::new(measured.evaluation);
             let (judgement, challenger) = (Box::new(judgement), Box::new(serving));
-            RunOutcome::Refused { reason, samples, evaluation, judgement, challenger }
+            RunOutcome::Refused { reason, samples, evaluation, judgement, challenger, notes }
         }
     })
+}
+
+/// The options of the fit, and what a search found if one was asked for. It sees nothing that is held out.
+///
+/// # Errors
+/// When `cancel` is raised or no candidate can be fitted; the inner error when the rows cannot be cut into folds.
+pub fn tuned(
+    prepared: &dataset::Prepared,
+    schema: &FeatureSchema,
+    options: &RunOptions,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Result<(RunOptions, Option<Table>), TooLittle>, RunError> {
+    let Tuning::Search(fixed) = options.tuning else { return Ok(Ok((options.clone(), None))) };
+    let question = Question {
+        base: &options.training,
+        fixed,
+        scale: schema.is_unscaled().then(|| schema.len()),
+        budget: options.false_positive_budget,
+    };
+    match tuning::search(&prepared.train, &question, cancel, progress) {
+        Ok(table) => {
+            let training = table.winner.apply(&options.training);
+            Ok(Ok((RunOptions { training, ..options.clone() }, Some(table))))
+        }
+        Err(SearchError::TooLittle(reason)) => Ok(Err(reason)),
+        Err(SearchError::Cancelled) => Err(RunError::Cancelled),
+        Err(SearchError::Training(error)) => Err(RunError::Training(error)),
+    }
 }
 
 /// The latest attempts, oldest first: what would change for them, and how far traffic has moved.
@@ -201,9 +269,11 @@ mod tests {
             samples_max: 5000,
             training: TrainingOptions { hidden: 8, epochs: 30, ..TrainingOptions::default() },
             false_positive_budget: 0.01,
+            threshold_from: ThresholdFrom::Budget,
             profile: "compat-6".into(),
             gate: GateOptions::default(),
             voters: Voters::default(),
+            tuning: Tuning::None,
         }
     }
 
@@ -257,8 +327,10 @@ mod tests {
 
     #[test]
     fn one_author_alone_trains_nothing_however_much_is_said() {
-        let said =
-            |number: u64| Feedback { fingerprint: schema().fingerprint(), ..feedback(number, number % 2 == 0, "a") };
+        let said = |number: u64| Feedback {
+            fingerprint: schema().fingerprint(),
+            ..feedback(number, number.is_multiple_of(2), "a")
+        };
         let material = Material { feedback: (0..5000).map(said).collect(), ..Material::default() };
         let outcome = run(material, &OutcomeLabels, &schema(), &options(), None, &AtomicBool::new(false), &mut |_| {});
 

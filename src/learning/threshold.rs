@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 /// With no event in n trials, the rate is below 3/n with 95 % confidence (the "rule of three"). A budget of b therefore
 /// needs at least 3/b legitimate attempts.
-const RULE_OF_THREE: f64 = 3.0;
+pub(super) const RULE_OF_THREE: f64 = 3.0;
 
 /// Watching may be this many times as frequent as blocking …
-const WATCH_PER_BLOCK: f64 = 10.0;
+pub(super) const WATCH_PER_BLOCK: f64 = 10.0;
 /// … but not more frequent than this.
 const WATCH_BUDGET_MAX: f64 = 0.5;
 
@@ -95,16 +95,25 @@ pub fn from_budget(negatives: &[Negative], budget: f64) -> Option<f64> {
     Some(threshold)
 }
 
+/// Lower 95 % limit of the same mean; 0 for 0.
+fn lower_limit(seen: f64) -> f64 {
+    if seen <= 0.0 {
+        return 0.0;
+    }
+    let root = (1.0 - 1.0 / (9.0 * seen) - CONFIDENCE / (3.0 * seen.sqrt())).max(0.0);
+    seen * root * root * root
+}
+
 /// What lies above a threshold.
 #[derive(Default)]
-struct Above {
+pub(super) struct Above {
     by_group: BTreeMap<u64, f64>,
     sum: f64,
     squares: f64,
 }
 
 impl Above {
-    fn add(&mut self, row: &Negative) {
+    pub(super) fn add(&mut self, row: &Negative) {
         let size = self.by_group.entry(row.group).or_insert(0.0);
         self.squares += (*size + row.represents) * (*size + row.represents) - *size * *size;
         *size += row.represents;
@@ -114,6 +123,15 @@ impl Above {
     fn upper_limit(&self) -> f64 {
         let usual_size = self.squares / self.sum;
         usual_size * upper_limit(self.sum / usual_size)
+    }
+
+    /// What its mean is at least, with 95 % confidence.
+    pub(super) fn lower_limit(&self) -> f64 {
+        if self.sum <= 0.0 {
+            return 0.0;
+        }
+        let usual_size = self.squares / self.sum;
+        usual_size * lower_limit(self.sum / usual_size)
     }
 }
 

@@ -100,15 +100,32 @@ impl TrainingOptions {
     }
 }
 
-/// Reported after each epoch.
+/// What a training is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Trying options; a step is one fit of one candidate to one fold.
+    Tuning,
+    /// Fitting the network; a step is an epoch.
+    Network,
+    /// Fitting the logistic regression; a step is one look at all rows. It mostly ends before the last.
+    Logistic,
+    /// Growing the forest; a step is a tree.
+    Forest,
+}
+
+/// Reported after each step. A training may go through a stage more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Epochs done, from 1 on.
-    pub epoch: u32,
-    /// Epochs in all.
-    pub epochs: u32,
-    /// Weighted mean loss over the epoch, each row at the moment it was used; without the weight decay.
-    pub loss: f64,
+    /// What is done now.
+    pub stage: Stage,
+    /// Steps of the stage that are done, from 1 on.
+    pub done: u32,
+    /// Its steps in all, or at most.
+    pub of: u32,
+    /// Weighted mean loss, where the stage has one. Network: over the epoch, each row at the moment it was used; without the
+    /// weight decay.
+    pub loss: Option<f64>,
 }
 
 /// Why there is no network.
@@ -215,7 +232,7 @@ pub fn fit_until(
         if !loss.is_finite() || !mlp.is_finite() {
             return Err(TrainingError::NonFinite { epoch });
         }
-        progress(Progress { epoch, epochs: options.epochs, loss });
+        progress(Progress { stage: Stage::Network, done: epoch, of: options.epochs, loss: Some(loss) });
         if let Some(loss) = mean_loss(&mlp, validation).filter(|_| epoch >= EPOCHS_MIN.min(last)) {
             match &best {
                 Some((least, fitted)) if loss >= *least => {
@@ -231,6 +248,16 @@ pub fn fit_until(
         return Err(TrainingError::Cancelled);
     }
     Ok(best.map_or(Fitted { network: mlp, epochs: last.min(options.epochs) }, |(_, fitted)| fitted))
+}
+
+/// Takes the weights from features that never varied in training: they are still the random ones of the start, and would
+/// speak up with the first value that differs. For rows that were brought to mean 0, where a constant is 0.
+pub fn silence_constants(network: &mut Mlp, rows: &[TrainingRow<'_>]) {
+    for input in 0..network.inputs {
+        if rows.iter().all(|row| row.values[input] == 0.0) {
+            network.w1.iter_mut().skip(input).step_by(network.inputs).for_each(|weight| *weight = 0.0);
+        }
+    }
 }
 
 /// Weighted mean loss on rows that are not trained on; `None` where they have no weight or the loss is not finite.

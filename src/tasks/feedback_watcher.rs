@@ -118,6 +118,7 @@ impl FeedbackWatcher {
                     trigger: TriggerKey::Feedback { upto },
                     samples: usize::try_from(config.training.samples).unwrap_or(usize::MAX),
                     epochs: config.training.feedback_epochs,
+                    tune: false,
                     by_operator: false,
                     by: "feedback_watcher".into(),
                 };

@@ -17,6 +17,8 @@ pub mod replication;
 pub mod scheduled_trainer;
 pub mod subscriber;
 pub mod trainer;
+pub mod training_options;
+pub mod training_progress;
 
 use std::time::Duration;
 

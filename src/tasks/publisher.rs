@@ -18,6 +18,8 @@ use crate::clock;
 use crate::detection::attempt::Timestamp;
 use crate::learning::artifact::{ArtifactHeader, FORMAT, ModelArtifact};
 use crate::learning::evaluation::Evaluation;
+use crate::learning::feedback::Told;
+use crate::learning::tuning::Table;
 use crate::random;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
@@ -68,6 +70,10 @@ pub struct HistoryNote {
     pub(crate) gate: Option<Value>,
     /// Under which it waits for a person, or was approved.
     pub(crate) candidate: Option<String>,
+    /// What a search tried and found.
+    pub(crate) tuning: Option<Table>,
+    /// What became of the words of people.
+    pub(crate) feedback: Option<Told>,
     pub(crate) reason: String,
 }
 
@@ -84,6 +90,8 @@ impl HistoryNote {
             "epochs": self.epochs,
             "evaluation": self.evaluation,
             "gate": self.gate,
+            "tuning": self.tuning,
+            "feedback": self.feedback,
             "outcome": outcome,
             "reason": self.reason,
         });

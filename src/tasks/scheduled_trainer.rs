@@ -132,6 +132,7 @@ impl ScheduledTrainer {
             trigger: TriggerKey::Schedule { name: schedule.name().to_owned(), slot_ms: slot },
             samples: usize::try_from(config.training.samples).unwrap_or(usize::MAX),
             epochs: config.training.epochs,
+            tune: false,
             by_operator: false,
             by: "scheduled_trainer".into(),
         };

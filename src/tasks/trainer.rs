@@ -27,15 +27,17 @@ use super::jittered;
 use super::labeller::{LabelledSamples, Labeller};
 use super::publisher::PublisherHandle;
 use super::replication::Replication;
+use super::training_options::run_options;
+use super::training_progress::LastProgress;
 use crate::clock;
-use crate::config::{ActivationFunction, Approval, Config, Optimizer, Profile};
+use crate::config::{ActivationFunction, Config, Optimizer, Profile};
 use crate::learning::artifact::ModelArtifact;
-use crate::learning::gate::GateOptions;
 use crate::learning::hindsight::{FrozenLabels, LabelCounts};
 use crate::learning::mlp::Activation;
-use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome, Voters};
+use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome, Tuning};
 use crate::learning::sample::Feedback;
 use crate::learning::training::TrainingOptions;
+use crate::learning::tuning::Candidate;
 use crate::serving::schema::SchemaSlot;
 use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
@@ -71,6 +73,8 @@ pub struct Trainer {
     pub(crate) stop: CancellationToken,
     /// One training at a time on this node.
     pub(crate) busy: AtomicBool,
+    /// How far it is.
+    pub(crate) progress: LastProgress,
     /// The lease of the training that runs now, to be given back when the node stops in the middle of it.
     pub(crate) held: Mutex<Option<Lease>>,
     pub(crate) last: ArcSwapOption<LastTraining>,
@@ -139,6 +143,7 @@ impl Trainer {
         self.high_water.observe_fence(lease.fence);
         *self.held() = Some(lease);
         let started = Instant::now();
+        self.progress.clear();
         info!(trigger = %trigger_name(&request.trigger), "training started");
         let cancel = Arc::new(AtomicBool::new(false));
         let guard = CancelOnDrop(Arc::clone(&cancel));
@@ -194,7 +199,12 @@ impl Trainer {
         cancel: &Arc<AtomicBool>,
     ) -> Result<(RunOutcome, Seen), TrainError> {
         let Gathered { material, labels, seen, champion } = self.gather(registry).await?;
-        let mut outcome = self.fit(material, champion, self.options(request), Arc::clone(cancel)).await?;
+        let options = run_options(&self.config.load(), self.schema.load().profile(), request, champion.as_ref());
+        if options.tuning == Tuning::Kept {
+            let Candidate { hidden, learning_rate, l2 } = Candidate::of(&options.training);
+            info!(hidden, learning_rate, l2, "this one trains with what an earlier search found");
+        }
+        let mut outcome = self.fit(material, champion, options, Arc::clone(cancel)).await?;
         if let (RunOutcome::NotEnoughData { reason }, Some(shortage)) = (&mut outcome, labels.shortage()) {
             *reason = format!("{reason}; {shortage}");
         }
@@ -249,22 +259,6 @@ impl Trainer {
         })
     }
 
-    fn options(&self, request: &TrainRequest) -> RunOptions {
-        let config = self.config.load();
-        RunOptions {
-            samples_max: request.samples,
-            training: training_options(&config, request.epochs),
-            false_positive_budget: config.ml.false_positive_budget,
-            profile: self.schema.load().profile().to_owned(),
-            gate: GateOptions {
-                automatic: config.training.approval == Approval::Automatic,
-                approved: matches!(request.trigger, TriggerKey::Command { .. }),
-                ..GateOptions::default()
-            },
-            voters: Voters::default(),
-        }
-    }
-
     async fn fit(
         &self,
         material: Material,
@@ -272,9 +266,10 @@ impl Trainer {
         options: RunOptions,
         cancel: Arc<AtomicBool>,
     ) -> Result<RunOutcome, TrainError> {
-        let schema = self.schema.load();
+        let (schema, progress) = (self.schema.load(), self.progress.clone());
         let fitted = tokio::task::spawn_blocking(move || {
-            run::run(material, &FrozenLabels, &schema, &options, champion.as_ref(), &cancel, &mut |_| {})
+            let mut told = |step| progress.told(step);
+            run::run(material, &FrozenLabels, &schema, &options, champion.as_ref(), &cancel, &mut told)
         });
         match fitted.await {
             Ok(Err(RunError::Cancelled)) => Err(TrainError::Cancelled { reason: "the lease was lost" }),
@@ -324,6 +319,9 @@ impl Trainer {
     }
 }
 
+/// Step size of plain descent where nobody says another: the original's.
+const SGD_LEARNING_RATE: f64 = 0.01;
+
 /// The training options of a configuration.
 pub fn training_options(config: &Config, epochs: u32) -> TrainingOptions {
     let (hidden, activation) = match config.ml.profile {
@@ -345,6 +343,6 @@ pub fn training_options(config: &Config, epochs: u32) -> TrainingOptions {
     };
     match config.ml.optimizer {
         Optimizer::Adam => options,
-        Optimizer::Sgd => options.plain_descent(config.ml.learning_rate),
+        Optimizer::Sgd => options.plain_descent(config.ml.learning_rate.unwrap_or(SGD_LEARNING_RATE)),
     }
 }

@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
+use crate::learning::feedback::Told;
 use crate::learning::hindsight::HindsightStats;
 
 /// Media type of [`Metrics::render`].
@@ -42,6 +43,7 @@ pub struct Metrics {
     feedback: By1,
     trainings: By2,
     training_seconds: Histogram,
+    training_feedback: GaugeBy1,
     model_generation: Gauge,
     generation_regressions: Counter,
     store_connected: Gauge,
@@ -82,6 +84,7 @@ impl Metrics {
             trainings: Family::default(),
             // 0.1 s to 14 min.
             training_seconds: Histogram::new(exponential_buckets(0.1, 2.0, 14)),
+            training_feedback: Family::default(),
             model_generation: Gauge::default(),
             generation_regressions: Counter::default(),
             store_connected: Gauge::default(),
@@ -169,6 +172,11 @@ impl Metrics {
             "activity_evictions",
             "Counters forgotten for lack of room, by table",
             self.activity_evictions.clone(),
+        );
+        registry.register(
+            "training_feedback",
+            "Feedback items of the last training here, by what became of them",
+            self.training_feedback.clone(),
         );
         registry.register(
             "labels",
@@ -284,6 +292,17 @@ impl Metrics {
     pub fn trained(&self, outcome: &'static str, trigger: &'static str, took: Duration) {
         self.trainings.get_or_create(&[("outcome", outcome), ("trigger", trigger)]).inc();
         self.training_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What became of the feedback of a training: `counted`, `contradicted`, `repeated`, `overruled` a label.
+    pub fn training_feedback(&self, told: &Told) {
+        let Told { counted, contradicted, repeated, overruled } = *told;
+        let by =
+            [("counted", counted), ("contradicted", contradicted), ("repeated", repeated), ("overruled", overruled)];
+        for (outcome, items) in by {
+            let items = i64::try_from(items).unwrap_or(i64::MAX);
+            self.training_feedback.get_or_create(&[("outcome", outcome)]).set(items);
+        }
     }
 
     /// A model was put into service, or taken out of it (`None`).
@@ -455,6 +474,7 @@ mod tests {
         metrics.attempt_rejected("client_ip");
         metrics.feedback("recorded");
         metrics.trained("promoted", "schedule", Duration::from_secs(3));
+        metrics.training_feedback(&Told { counted: 9, contradicted: 2, ..Told::default() });
         metrics.swapped(Some(7));
         metrics.artifact_rejected("hash");
         metrics.announcement_received();
@@ -501,6 +521,7 @@ mod tests {
             "nauthilus_neural_commands_total{command=\"train\",outcome=\"ok\"} 1",
             "nauthilus_neural_store_errors_total{operation=\"publish\"} 1",
             "nauthilus_neural_activity_evictions_total{table=\"address\"} 2",
+            "nauthilus_neural_training_feedback{outcome=\"contradicted\"} 2",
             "nauthilus_neural_labels{rule=\"guessed\"} 3",
             "nauthilus_neural_labels{rule=\"gap\"} 0",
             "nauthilus_neural_hindsight_bytes{index=\"live\"} 400",

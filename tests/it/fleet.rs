@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nauthilus_neural::clock;
 use nauthilus_neural::config::Config;
-use nauthilus_neural::control::{Caller, Command};
+use nauthilus_neural::control::{Caller, Command, TrainCommand};
 use nauthilus_neural::detection::record::AttemptRecord;
 use nauthilus_neural::node::Node;
 use nauthilus_neural::store::embedded::EmbeddedStore;
@@ -137,7 +137,8 @@ async fn every_score_during_fifty_swaps_has_a_model() {
     .await;
     let caller = Caller { who: "test".into(), origin: "test" };
     for epochs in [5, 10] {
-        let train = Command::Train { samples: None, epochs: Some(epochs), wait: true, id: None };
+        let train = TrainCommand { samples: None, epochs: Some(epochs), tune: false, wait: true, id: None };
+        let train = Command::Train(train);
         let trained = node.app.control.execute(train, &caller).await.expect("trained");
         assert_eq!(trained["outcome"], "promoted", "{trained}");
     }

@@ -9,8 +9,8 @@ use super::fleet::{Closing, Fleet};
 use crate::cli::failure::Failure;
 use crate::cli::render;
 use crate::clock;
-use crate::control::Command;
 use crate::control::command::FeedbackCommand;
+use crate::control::{Command, TrainCommand};
 use crate::detection::attempt::Timestamp;
 use crate::detection::record::AttemptRecord;
 use crate::detection::verdict::Verdict;
@@ -60,7 +60,7 @@ fn time(record: &AttemptRecord) -> Timestamp {
 
 /// The command that an operator would send.
 pub fn train_command() -> Command {
-    Command::Train { samples: None, epochs: None, wait: true, id: None }
+    Command::Train(TrainCommand { samples: None, epochs: None, tune: false, wait: true, id: None })
 }
 
 /// Gives the past to the nodes in turn.

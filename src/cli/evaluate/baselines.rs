@@ -90,7 +90,7 @@ fn six_features(config: &Config, optimizer: Optimizer) -> Config {
     let mut config = config.clone();
     config.ml.profile = Profile::Compat6;
     config.ml.optimizer = optimizer;
-    config.ml.learning_rate = LEARNING_RATE;
+    config.ml.learning_rate = Some(LEARNING_RATE);
     config.ml.hidden_neurons = None;
     config.ml.activation_function = None;
     config

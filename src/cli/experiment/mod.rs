@@ -18,8 +18,9 @@ use crate::detection::attempt::Timestamp;
 use crate::detection::features::FeatureSchema;
 use crate::detection::record::CheckedRecord;
 use crate::learning::gate::GateOptions;
-use crate::learning::run::{RunOptions, Voters};
+use crate::learning::run::{RunOptions, Tuning, Voters};
 use crate::tasks::trainer::training_options;
+use crate::tasks::training_options;
 use crate::traffic::{self, Scenario, TrafficOptions};
 
 /// Share of the days that is there before the experiment begins: nine of fourteen.
@@ -107,6 +108,8 @@ impl Setting<'_> {
             profile: self.schema.profile().to_owned(),
             gate: GateOptions::default(),
             voters: Voters::default(),
+            threshold_from: training_options::threshold_from(self.config),
+            tuning: Tuning::None,
         }
     }
 }

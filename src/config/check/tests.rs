@@ -27,7 +27,8 @@ fn every_problem_is_listed_at_once() {
     config.ml.false_positive_budget = 0.0;
     config.ml.static_weight = -0.1;
     config.ml.hidden_neurons = Some(0);
-    config.ml.learning_rate = 1.5;
+    config.ml.cost_false_negative = 0.0;
+    config.ml.learning_rate = Some(1.5);
     config.training.timezone = "Berlin".to_owned();
     config.training.schedule = vec!["0 0 31 2 *".to_owned(), "@never".to_owned()];
     config.training.epochs = 0;
@@ -47,6 +48,7 @@ fn every_problem_is_listed_at_once() {
         "http.tokens[0].file",
         "ml.threshold",
         "ml.false_positive_budget",
+        "ml.cost_false_negative",
         "ml.static_weight",
         "ml.hidden_neurons",
         "ml.learning_rate",
@@ -61,6 +63,15 @@ fn every_problem_is_listed_at_once() {
         "log.level",
     ];
     assert_eq!(keys(&config), expected);
+}
+
+#[test]
+fn costs_need_calibrated_probabilities() {
+    let mut config = Config::default();
+    config.ml.threshold_from = ThresholdSource::Cost;
+    assert!(keys(&config).is_empty());
+    config.ml.profile = Profile::Compat6;
+    assert_eq!(keys(&config), ["ml.threshold_from"]);
 }
 
 #[test]

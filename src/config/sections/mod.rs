@@ -21,7 +21,7 @@ pub use http::{HttpConfig, LoopbackAccess, Role, TokenConfig};
 pub use limits::LimitsConfig;
 pub use lists::ListsConfig;
 pub use log::{LogConfig, LogFormat};
-pub use ml::{ActivationFunction, MlConfig, Optimizer, Profile};
+pub use ml::{ActivationFunction, MlConfig, Optimizer, Profile, ThresholdSource};
 pub use node::NodeConfig;
 pub use redis::RedisConfig;
 pub use store::{Backend, StoreConfig};

@@ -1,15 +1,18 @@
 //! Fits a forest: smartcore grows the trees, and they are copied into our own form right away.
 //!
-//! smartcore's regressor on 0 and 1 is used because its classifier takes no weights and gives no shares. The fit cannot be
-//! cancelled, and it draws its random numbers itself: the same rows and seed give the same forest on the same kind of
-//! machine, but that is not promised across machines. Scoring a finished forest is exact everywhere.
+//! smartcore's regressor on 0 and 1 is used because its classifier takes no weights and gives no shares. It is asked for one
+//! tree at a time, so that the fit can be cancelled between two trees and tell how far it is. It draws its random numbers
+//! itself: the same rows and seed give the same forest on the same kind of machine, but that is not promised across
+//! machines. Scoring a finished forest is exact everywhere.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use smartcore::ensemble::random_forest_regressor::{RandomForestRegressor, RandomForestRegressorParameters};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 
 use super::{DEPTH_MAX, Forest, INPUTS_MAX, Node, TREES_MAX, Tree};
-use crate::learning::training::TrainingRow;
+use crate::learning::training::{Progress, Stage, TrainingRow};
 use crate::numeric::Rng;
 
 /// Everything that shapes a forest besides the rows.
@@ -52,6 +55,9 @@ pub enum ForestError {
         "cannot fit a forest: 1 to {TREES_MAX} trees, depths from 1 to {DEPTH_MAX} and at least 2 rows can be asked for"
     )]
     Options,
+    /// The cancel flag was set.
+    #[error("the fit of a forest was cancelled")]
+    Cancelled,
     /// smartcore gave up.
     #[error("cannot fit a forest")]
     Grow(#[source] smartcore::error::Failed),
@@ -72,6 +78,19 @@ impl Forest {
     /// # Errors
     /// See [`ForestError`].
     pub fn fit(rows: &[TrainingRow<'_>], options: &ForestOptions) -> Result<Self, ForestError> {
+        Self::fit_watched(rows, options, &AtomicBool::new(false), &mut |_| {})
+    }
+
+    /// As [`fit`](Self::fit). `cancel` is looked at before every tree: some tenths of a second at the largest number of rows.
+    ///
+    /// # Errors
+    /// See [`ForestError`]; no part of a forest is given out.
+    pub fn fit_watched(
+        rows: &[TrainingRow<'_>],
+        options: &ForestOptions,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, ForestError> {
         let inputs = check(rows, options)?;
         let (chosen, weights) = choose(rows, options);
 
@@ -79,21 +98,41 @@ impl Forest {
         let columns = (0..inputs).flat_map(|feature| chosen.iter().map(move |row| row.values[feature])).collect();
         let matrix = DenseMatrix::new(chosen.len(), inputs, columns, true).map_err(ForestError::Grow)?;
         let labels: Vec<f64> = chosen.iter().map(|row| f64::from(u8::from(row.attack))).collect();
-        let parameters = RandomForestRegressorParameters::default()
-            .with_n_trees(options.trees)
-            // smartcore counts levels of nodes, of which the last has leaves only.
-            .with_max_depth(options.depth + 1)
-            .with_min_samples_leaf(options.leaf_min)
-            .with_min_samples_split(2 * options.leaf_min.max(1))
-            // The usual choice for regression. √inputs, smartcore's own, measured worse on made-up rows with interactions.
-            .with_m(inputs.div_ceil(3))
-            .with_seed(Rng::new(options.seed, "forest").next_u64());
-        let fitted = RandomForestRegressor::fit_with_weights(&matrix, &labels, &weights, parameters)
+        let mut seeds = Rng::new(options.seed, "forest");
+        let mut forest = Self { inputs, trees: Vec::with_capacity(options.trees) };
+        let of = u32::try_from(options.trees).unwrap_or(u32::MAX);
+        for done in 1..=of {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(ForestError::Cancelled);
+            }
+            let fitted = RandomForestRegressor::fit_with_weights(
+                &matrix,
+                &labels,
+                &weights,
+                parameters(options, inputs, seeds.next_u64()),
+            )
             .map_err(ForestError::Grow)?;
-
-        let forest = lift(inputs, serde_json::to_value(&fitted).map_err(ForestError::Lift)?)?;
+            forest.trees.extend(lift(serde_json::to_value(&fitted).map_err(ForestError::Lift)?)?);
+            progress(Progress { stage: Stage::Forest, done, of, loss: None });
+        }
+        if cancel.load(Ordering::Relaxed) {
+            return Err(ForestError::Cancelled);
+        }
         if forest.check(inputs) { Ok(forest) } else { Err(ForestError::Unsound) }
     }
+}
+
+/// Those of one tree.
+fn parameters(options: &ForestOptions, inputs: usize, seed: u64) -> RandomForestRegressorParameters {
+    RandomForestRegressorParameters::default()
+        .with_n_trees(1)
+        // smartcore counts levels of nodes, of which the last has leaves only.
+        .with_max_depth(options.depth + 1)
+        .with_min_samples_leaf(options.leaf_min)
+        .with_min_samples_split(2 * options.leaf_min.max(1))
+        // The usual choice for regression. √inputs, smartcore's own, measured worse on made-up rows with interactions.
+        .with_m(inputs.div_ceil(3))
+        .with_seed(seed)
 }
 
 fn check(rows: &[TrainingRow<'_>], options: &ForestOptions) -> Result<usize, ForestError> {
@@ -177,10 +216,10 @@ struct TheirNode {
     false_child: Option<usize>,
 }
 
-fn lift(inputs: usize, fitted: serde_json::Value) -> Result<Forest, ForestError> {
+fn lift(fitted: serde_json::Value) -> Result<Vec<Tree>, ForestError> {
     let model: TheirModel = serde_json::from_value(fitted).map_err(ForestError::Lift)?;
     let trees: Option<_> = model.forest_regressor.trees.iter().map(|tree| lift_tree(&tree.nodes)).collect();
-    Ok(Forest { inputs, trees: trees.ok_or(ForestError::Unsound)? })
+    trees.ok_or(ForestError::Unsound)
 }
 
 /// The same answers with fewer nodes: smartcore goes on asking where all attempts are of one class already.

@@ -191,6 +191,7 @@ mod tests {
                 HeldOut {
                     attack,
                     weight: 0.5 + rng.uniform(),
+                    represents: 1.0,
                     group: rng.below(groups) * 7_919,
                     // A grid makes ties.
                     challenger: ((centre + rng.normal()) * 4.0).floor() / 4.0,

@@ -56,6 +56,8 @@ pub struct HeldOut {
     pub attack: bool,
     /// Importance; finite and not negative, 1 is an ordinary row.
     pub weight: f64,
+    /// Attempts that it stands for, whatever their importance; finite and not negative.
+    pub represents: f64,
     /// Rows of one group may depend on each other (`Row::group` of the data set); which number it has does not matter.
     pub group: u64,
     /// The challenger's logit.
@@ -88,6 +90,8 @@ pub struct Challenge<'a> {
     pub live: Option<Flips>,
     /// Where the challenger works.
     pub challenger: OperatingPoint,
+    /// The challenger's probabilities were calibrated: there is no excuse for what is still wrong with them.
+    pub calibrated: bool,
     /// Where the champion works; `None` without one.
     pub champion: Option<OperatingPoint>,
     /// How far today's traffic is from what the champion was trained on.

@@ -69,14 +69,15 @@ fn none_of(rows: u64, rate: f64) -> f64 {
     if rate >= 1.0 { 0.0 } else { numeric::exp(rows as f64 * numeric::ln_1p(-rate)) }
 }
 
-/// The expected calibration error against its limit. Even an honest model has some by chance; that much is added to the
-/// limit. Whoever is over it is refused where the champion is honest, or lies much less: thresholds do not need honesty,
-/// and an older model that lies as much, or none at all, is no better.
+/// The expected calibration error against its limit, over attempts as they come. Even an honest model has some by chance;
+/// that much is added to the limit. Whoever was calibrated and is still over it is refused. Whoever was not is refused where
+/// the champion is honest, or lies much less: thresholds from a budget do not need honesty, and an older model that lies as
+/// much, or none at all, is no better.
 pub(super) fn calibration(challenge: &Challenge<'_>) -> Criterion {
     const NAME: &str = "calibration";
     let rows = challenge.hold_out;
     let scored = |probability: fn(&HeldOut) -> f64| -> Vec<Scored> {
-        rows.iter().map(|row| Scored { score: probability(row), attack: row.attack, weight: row.weight }).collect()
+        rows.iter().map(|row| Scored { score: probability(row), attack: row.attack, weight: row.represents }).collect()
     };
     let ours = scored(HeldOut::probability);
     let Some(ece) = evaluation::ece(&ours) else {
@@ -89,6 +90,7 @@ pub(super) fn calibration(challenge: &Challenge<'_>) -> Criterion {
     let chance = chance_of_error(rows, &ours);
     let status = match theirs {
         _ if ece <= limit + chance => Status::Passed,
+        _ if challenge.calibrated => Status::Failed,
         // From an honest champion any clear step is one too many; from another, only a large one.
         Some(theirs) if theirs <= limit + chance && ece > theirs + ECE_MARGIN => Status::Failed,
         Some(theirs) if ece > theirs + limit + chance => Status::Failed,

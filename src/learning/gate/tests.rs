@@ -14,6 +14,7 @@ struct Case {
     canaries: Vec<CanaryResult>,
     live: Option<Flips>,
     challenger: OperatingPoint,
+    calibrated: bool,
     champion: Option<OperatingPoint>,
     drift: Option<Drift>,
     options: GateOptions,
@@ -29,6 +30,7 @@ impl Default for Case {
             canaries: Vec::new(),
             live: None,
             challenger: point,
+            calibrated: false,
             champion: Some(point),
             drift: None,
             options: GateOptions::default(),
@@ -45,6 +47,7 @@ impl Case {
             canaries: &self.canaries,
             live: self.live,
             challenger: self.challenger,
+            calibrated: self.calibrated,
             champion: self.champion,
             drift: self.drift.as_ref(),
             options: self.options,
@@ -75,7 +78,10 @@ fn hold_out(rows: u64, change: impl Fn(HeldOut, &mut Rng) -> HeldOut) -> Vec<Hel
             let attack = group.is_multiple_of(3);
             // Normal scores at ±2 with variance 4: the logit is the log odds (up to the prior).
             let logit = if attack { 2.0 } else { -2.0 } + 2.0 * rng.normal() + numeric::ln(0.5);
-            change(HeldOut { attack, weight: 1.0, group, challenger: logit, champion: Some(logit) }, &mut changes)
+            change(
+                HeldOut { attack, weight: 1.0, represents: 1.0, group, challenger: logit, champion: Some(logit) },
+                &mut changes,
+            )
         })
         .collect()
 }
@@ -231,6 +237,52 @@ fn dishonesty_is_only_noted_where_no_model_is_clearly_more_honest() {
 }
 
 #[test]
+fn a_calibrated_model_has_no_excuse_for_dishonesty_not_even_as_the_first() {
+    let rows = hold_out(3000, |row, _| HeldOut {
+        challenger: row.challenger * 0.3,
+        champion: row.champion.map(|logit| logit * 0.31),
+        ..row
+    });
+    let calibrated = || Case { hold_out: rows.clone(), calibrated: true, ..Case::default() };
+
+    refused_by(&calibrated().judge(), "calibration");
+    refused_by(&calibrated().first().judge(), "calibration");
+    let honest = Case { calibrated: true, ..Case::default() };
+    assert_eq!(status(&honest.first().judge(), "calibration"), Status::Passed);
+}
+
+#[test]
+fn honesty_is_asked_of_attempts_as_they_come_and_not_of_how_much_their_labels_are_believed() {
+    let rows = hold_out(3000, |row, _| HeldOut { weight: if row.attack { 1.0 } else { 0.1 }, ..row });
+    let case = Case { hold_out: rows, calibrated: true, ..Case::default() };
+
+    assert_eq!(status(&case.judge(), "calibration"), Status::Passed);
+}
+
+#[test]
+fn an_honest_first_model_of_a_small_site_is_hardly_ever_refused() {
+    let refused = |site: u64| {
+        let mut rng = Rng::new(site, "gate test small site");
+        // A person or campaign is one piece of evidence: all its rows have one probability and one truth.
+        let mut rows = Vec::new();
+        for group in 0..25 {
+            let logit = -1.5 + 2.5 * rng.normal();
+            let attack = rng.uniform() < numeric::sigmoid(logit);
+            let row = HeldOut { attack, weight: 1.0, represents: 1.0, group, challenger: logit, champion: None };
+            rows.extend(vec![row; 1 + rng.below(20) as usize]);
+        }
+        let case = Case { hold_out: rows, calibrated: true, champion: None, ..Case::default() };
+        let judgement = case.judge();
+        let ece = judgement.criterion("calibration").and_then(|criterion| criterion.value);
+        (status(&judgement, "calibration") == Status::Failed, ece > Some(ECE_LIMIT))
+    };
+    let sites: Vec<_> = (0..200).map(refused).collect();
+    let count = |of: fn(&(bool, bool)) -> bool| sites.iter().filter(|site| of(site)).count();
+    assert!(count(|site| site.1) > 150, "most are over the limit by chance");
+    assert!(count(|site| site.0) <= 10, "{} of 200 refused", count(|site| site.0));
+}
+
+#[test]
 fn the_legitimate_canaries_catch_what_only_hurts_stale_clients() {
     let with = |stale: u64, burst: u64| {
         let canaries = vec![
@@ -368,7 +420,7 @@ fn a_first_model_that_knows_its_sides_is_promoted_and_an_inverted_one_never() {
 #[test]
 fn data_that_say_little_neither_panic_nor_keep_a_good_model_back() {
     let without = |attack: bool| hold_out(3000, |row, _| row).into_iter().filter(|row| row.attack != attack).collect();
-    let weightless = hold_out(300, |row, _| HeldOut { weight: 0.0, ..row });
+    let weightless = hold_out(300, |row, _| HeldOut { weight: 0.0, represents: 0.0, ..row });
     for rows in [Vec::new(), without(true), without(false), weightless] {
         let judgement = Case { hold_out: rows, ..Case::default() }.judge();
         for name in ["roc_auc", "pr_auc_paired", "recall_paired"] {

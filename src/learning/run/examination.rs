@@ -5,6 +5,7 @@
 //! Nothing is judged here, and rows of another width than the model's are left out.
 
 use super::super::artifact::ModelArtifact;
+use super::super::calibration::Calibrates;
 use super::super::dataset::{Prepared, Row};
 use super::super::drift::{Drift, Reference, Seen};
 use super::super::evaluation::Evaluation;
@@ -65,6 +66,7 @@ pub(super) fn examine(
         canaries: &canaries,
         live: (!live.is_empty()).then(|| flips(live, serving, champion)),
         challenger: operating_point(measured),
+        calibrated: measured.standardizer.is_some() && prepared.hold_out.calibrates() > Calibrates::Nothing,
         champion: champion.map(operating_point),
         drift: drift.as_ref(),
         options,
@@ -81,6 +83,7 @@ fn held_out(row: &Row, challenger: &ModelArtifact, champion: Option<&ModelArtifa
     HeldOut {
         attack: row.label == Label::Attack,
         weight: row.weight,
+        represents: row.represents,
         group: row.group,
         challenger: challenger.logit(&snapshot),
         champion: champion.map(|champion| champion.trial_logit(&snapshot)),

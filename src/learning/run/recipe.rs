@@ -10,21 +10,22 @@
 use std::sync::atomic::AtomicBool;
 
 use super::super::artifact::{ModelArtifact, TrainingSummary, Trial};
-use super::super::calibration::Calibration;
+use super::super::calibration::{Calibrates, Calibration};
+use super::super::class_weight::ClassWeight;
+use super::super::cost::{self, Supported, ThresholdFrom};
 use super::super::crossing;
 use super::super::dataset::{Dataset, Prepared, Row};
 use super::super::drift::{Reference, Seen};
 use super::super::ensemble::{Ensemble, Learner, Voter};
 use super::super::evaluation::{self, Evaluation, Scored};
 use super::super::explanation::background;
-use super::super::forest::{Forest, ForestOptions};
+use super::super::forest::{Forest, ForestError, ForestOptions};
 use super::super::labels::Label;
-use super::super::logistic::Logistic;
-use super::super::mlp::Mlp;
+use super::super::logistic::{Logistic, LogisticError};
 use super::super::standardizer::Standardizer;
-use super::super::threshold::{self, Thresholds};
-use super::super::training::{self, Progress, TrainingError, TrainingRow};
-use super::{RunError, RunOptions, Voters};
+use super::super::threshold::{self, Negative, Thresholds};
+use super::super::training::{self, Progress, TrainingError};
+use super::{RunError, RunOptions, Tuning, Voters};
 use crate::detection::features::FeatureSchema;
 use crate::numeric;
 
@@ -86,6 +87,7 @@ pub fn fit(
     }
     let mut serving = kitchen.artifact(model, last.standardizer);
     serving.thresholds = measured.thresholds;
+    serving.training.false_positive_budget = measured.training.false_positive_budget;
     serving.evaluation = measured.evaluation.clone();
     serving.trial = Some(Trial { model: measured.model.clone(), standardizer: measured.standardizer.clone() });
     Ok(Fitted { measured, serving })
@@ -141,29 +143,39 @@ impl Kitchen<'_> {
         let crossed = crossing::crossed(rows, self.schema, self.options.training.seed);
         let (mut rows, validation) = (scaled(rows), scaled(validation));
         rows.rows.extend(scaled(&crossed).rows);
-        let (mut rows, validation) = (rows.training_rows(), validation.training_rows());
+        let (mut rows, mut validation) = (rows.training_rows(), validation.training_rows());
+        let class_weight = ClassWeight::of(&rows);
+        let mut raised = rows.clone();
+        class_weight.apply(&mut raised);
+        class_weight.apply(&mut validation);
         let options = &self.options.training;
         let mut learnt = Learnt { learners: Vec::with_capacity(kinds.len()), standardizer: None, epochs: last };
         for kind in kinds {
             learnt.learners.push(match kind {
                 Kind::Network => {
-                    let mut fitted = training::fit_until(&rows, &validation, options, last, self.cancel, self.progress)
-                        .map_err(RunError::from_training)?;
+                    let mut fitted =
+                        training::fit_until(&raised, &validation, options, last, self.cancel, self.progress)
+                            .map_err(RunError::from_training)?;
+                    class_weight.correct_network(&mut fitted.network);
                     if standardizer.is_some() {
-                        silence_constants(&mut fitted.network, &rows);
+                        training::silence_constants(&mut fitted.network, &rows);
                     }
                     learnt.epochs = fitted.epochs;
                     Learner::Network(fitted.network)
                 }
                 Kind::Logistic => {
-                    Learner::Logistic(Logistic::fit(&rows, LOGISTIC_L2).map_err(|e| RunError::Voter(Box::new(e)))?)
+                    let mut logistic = Logistic::fit_watched(&raised, LOGISTIC_L2, self.cancel, self.progress)
+                        .map_err(RunError::from_logistic)?;
+                    class_weight.correct_logistic(&mut logistic);
+                    Learner::Logistic(logistic)
                 }
                 Kind::Forest => {
                     for row in &mut rows {
                         row.weight = row.weight.min(FOREST_WEIGHT_MAX);
                     }
                     let options = ForestOptions { seed: options.seed, ..ForestOptions::default() };
-                    Learner::Forest(Forest::fit(&rows, &options).map_err(|e| RunError::Voter(Box::new(e)))?)
+                    let forest = Forest::fit_watched(&rows, &options, self.cancel, self.progress);
+                    Learner::Forest(forest.map_err(RunError::from_forest)?)
                 }
             });
         }
@@ -176,6 +188,7 @@ impl Kitchen<'_> {
             counts: self.prepared.counts,
             options: self.options.training.clone(),
             false_positive_budget: self.options.false_positive_budget,
+            tuned: self.options.tuning != Tuning::None,
         };
         let mut artifact = ModelArtifact::new(
             &self.options.profile,
@@ -270,24 +283,33 @@ fn log_loss(ensemble: &Ensemble, rows: &[Row]) -> f64 {
 }
 
 fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunOptions) {
-    let negatives = prepared.hold_out.negatives(|row| model.probability(&row.snapshot()));
-    model.thresholds = threshold::thresholds(&negatives, options.false_positive_budget);
+    let rows = &prepared.hold_out.rows;
+    model.thresholds = match options.threshold_from {
+        ThresholdFrom::Budget => {
+            let negatives = prepared.hold_out.negatives(|row| model.probability(&row.snapshot()));
+            threshold::thresholds(&negatives, options.false_positive_budget)
+        }
+        ThresholdFrom::Cost(costs) => {
+            let told: Vec<(bool, Negative)> = rows
+                .iter()
+                .map(|row| {
+                    let score = model.probability(&row.snapshot());
+                    (row.label == Label::Attack, Negative { score, represents: row.represents, group: row.group })
+                })
+                .collect();
+            let honest = model.standardizer.is_some() && prepared.hold_out.calibrates() == Calibrates::Line;
+            let supported = if honest { cost::thresholds(&told, costs, BLOCK_MIN) } else { Supported::default() };
+            // What the gate holds the realised rate against, and later challengers are compared at.
+            model.training.false_positive_budget = supported.implied_rate.unwrap_or(options.false_positive_budget);
+            supported.thresholds
+        }
+    };
     if model.standardizer.is_some() {
         // Its probabilities are calibrated: what is more likely honest than not is never blocked, even where the held-out
         // days had so few hard cases that the budget would allow it.
         model.thresholds.block = model.thresholds.block.map(|block| block.max(BLOCK_MIN));
     }
     model.evaluation = super::measure(model, &prepared.hold_out);
-}
-
-/// Takes the weights from features that never varied in training: they are still the random ones of the start, and would
-/// speak up with the first value that differs.
-fn silence_constants(network: &mut Mlp, rows: &[TrainingRow<'_>]) {
-    for input in 0..network.inputs {
-        if rows.iter().all(|row| row.values[input] == 0.0) {
-            network.w1.iter_mut().skip(input).step_by(network.inputs).for_each(|weight| *weight = 0.0);
-        }
-    }
 }
 
 impl RunError {
@@ -297,4 +319,21 @@ impl RunError {
             other => Self::Training(other),
         }
     }
+
+    fn from_logistic(error: LogisticError) -> Self {
+        match error {
+            LogisticError::Cancelled => Self::Cancelled,
+            other => Self::Voter(Box::new(other)),
+        }
+    }
+
+    fn from_forest(error: ForestError) -> Self {
+        match error {
+            ForestError::Cancelled => Self::Cancelled,
+            other => Self::Voter(Box::new(other)),
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,8 +74,8 @@ fn a_set_flag_cancels_before_the_first_batch_and_in_the_middle() {
     let cancel = AtomicBool::new(false);
     let mut last = 0;
     let result = fit(&rows, &quick(), &cancel, &mut |progress| {
-        last = progress.epoch;
-        if progress.epoch == 3 {
+        last = progress.done;
+        if progress.done == 3 {
             cancel.store(true, Ordering::Relaxed);
         }
     });
@@ -88,9 +88,10 @@ fn every_epoch_is_run_and_reported_and_the_loss_falls() {
     let mut seen = Vec::new();
     fit(&rows(&points), &quick(), &AtomicBool::new(false), &mut |progress| seen.push(progress)).unwrap();
 
-    assert_eq!(seen.iter().map(|p| p.epoch).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
-    assert!(seen.iter().all(|p| p.epochs == 20));
-    assert!(seen[19].loss < 0.5 * seen[0].loss, "{} then {}", seen[0].loss, seen[19].loss);
+    assert_eq!(seen.iter().map(|p| p.done).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    assert!(seen.iter().all(|p| (p.of, p.stage) == (20, Stage::Network)));
+    let loss = |epoch: usize| seen[epoch - 1].loss.unwrap_or(f64::NAN);
+    assert!(loss(20) < 0.5 * loss(1), "{} then {}", loss(1), loss(20));
 }
 
 #[test]

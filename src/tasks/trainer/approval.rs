@@ -119,6 +119,8 @@ impl Trainer {
             evaluation: Some(artifact.evaluation.clone()),
             gate: Some(note.gate),
             candidate: Some(note.id.clone()),
+            tuning: None,
+            feedback: None,
             reason: reason.clone(),
         };
         let job = PublishJob {

@@ -1,6 +1,6 @@
 //! What becomes of a trained model: published, set aside for a person, or refused; each with its entry in the history.
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Seen, TrainError, TrainReport, TrainRequest, Trainer, trigger_name};
 use crate::clock;
@@ -8,7 +8,7 @@ use crate::config::Approval;
 use crate::learning::artifact::{ArtifactHeader, Encoded, ModelArtifact};
 use crate::learning::evaluation::Evaluation;
 use crate::learning::gate::{Judgement, Verdict};
-use crate::learning::run::{RunOutcome, Trained};
+use crate::learning::run::{Notes, RunOutcome, Trained};
 use crate::store::StoreError;
 use crate::store::candidate::Candidate;
 use crate::store::mode::{EndOfLearning, ModeCause, ModeOrigin, ModeStamp};
@@ -32,8 +32,9 @@ impl Trainer {
         let mut note = self.note(ended.request);
         match outcome {
             RunOutcome::Promoted(trained) => {
-                let Trained { artifact, samples, reason, judgement } = *trained;
+                let Trained { artifact, samples, reason, judgement, notes } = *trained;
                 note.describe(samples, &artifact.evaluation, &judgement, &reason);
+                self.note_down(&mut note, notes);
                 let by_hand = self.config.load().training.approval == Approval::Manual && !ended.request.by_operator;
                 if by_hand {
                     self.set_aside(ended, artifact, note).await
@@ -41,8 +42,9 @@ impl Trainer {
                     self.promote(ended, artifact, note).await
                 }
             }
-            RunOutcome::Refused { reason, samples, evaluation, judgement, challenger } => {
+            RunOutcome::Refused { reason, samples, evaluation, judgement, challenger, notes } => {
                 note.describe(samples, &evaluation, &judgement, &reason);
+                self.note_down(&mut note, notes);
                 if judgement.verdict == Verdict::Hold {
                     return self.set_aside(ended, *challenger, note).await;
                 }
@@ -53,7 +55,8 @@ impl Trainer {
                 }
                 self.refuse(ended, &note, "refused", None).await?;
                 let epochs = ended.request.epochs;
-                Ok(TrainReport::Refused { reason, samples, epochs, evaluation: Some(evaluation) })
+                let tuning = note.tuning.map(Box::new);
+                Ok(TrainReport::Refused { reason, samples, epochs, evaluation: Some(evaluation), tuning })
             }
             RunOutcome::NotEnoughData { reason } => {
                 note.reason.clone_from(&reason);
@@ -81,15 +84,16 @@ impl Trainer {
             history: note.clone(),
         };
         let (reply, model) = self.publisher.publish(job).await?;
-        let (samples, epochs) = (note.samples, note.epochs);
+        let (samples, epochs, tuning) = (note.samples, note.epochs, note.tuning.clone().map(Box::new));
         match reply {
             PublishReply::Published | PublishReply::AlreadyPublished => {
-                Ok(TrainReport::Promoted { model, reason: note.reason, samples, epochs, evaluation })
+                Ok(TrainReport::Promoted { model, reason: note.reason, samples, epochs, evaluation, tuning })
             }
             refused => {
                 note.reason = refused.reason().into();
                 self.refuse(ended, &note, "refused", None).await?;
-                Ok(TrainReport::Refused { reason: note.reason, samples, epochs, evaluation: Some(evaluation) })
+                let evaluation = Some(evaluation);
+                Ok(TrainReport::Refused { reason: note.reason, samples, epochs, evaluation, tuning })
             }
         }
     }
@@ -125,13 +129,13 @@ impl Trainer {
         let description = serde_json::to_vec(&description).expect("plain data always serialises");
         let candidate = Candidate { note: description, artifact: encoded.bytes };
         let recorded = self.refuse(ended, &note, "candidate", Some(candidate)).await?;
-        let (reason, samples, epochs) = (note.reason, note.samples, note.epochs);
+        let (reason, samples, epochs, tuning) = (note.reason, note.samples, note.epochs, note.tuning.map(Box::new));
         let evaluation = Box::new(artifact.evaluation);
         Ok(match recorded {
-            RefusalReply::Recorded => TrainReport::Candidate { id, reason, samples, epochs, evaluation },
+            RefusalReply::Recorded => TrainReport::Candidate { id, reason, samples, epochs, evaluation, tuning },
             RefusalReply::StaleFence => {
                 let reason = PublishReply::StaleFence.reason().to_owned();
-                TrainReport::Refused { reason, samples, epochs, evaluation: Some(evaluation) }
+                TrainReport::Refused { reason, samples, epochs, evaluation: Some(evaluation), tuning }
             }
         })
     }
@@ -191,6 +195,30 @@ impl Trainer {
         Ok(reply)
     }
 
+    /// What the history says besides the model. Words that contradict each other are for people to sort out.
+    fn note_down(&self, note: &mut HistoryNote, notes: Notes) {
+        let Notes { tuning, feedback } = notes;
+        self.metrics.training_feedback(&feedback);
+        if feedback.contradicted > 0 {
+            let requests = feedback.contradicted;
+            warn!(requests, "two people contradict each other about {requests} requests; neither counts for those");
+        }
+        if feedback.overruled > 0 {
+            let items = feedback.overruled;
+            info!(items, "{items} feedback items say something else than the labels of their requests, and win");
+        }
+        if let Some(table) = &tuning {
+            let (winner, of) = (table.winner, table.tried.len());
+            let (hidden, rate, l2) = (winner.hidden, winner.learning_rate, winner.l2);
+            info!(
+                hidden,
+                rate, l2, "tuned: {hidden} neurons, learning rate {rate}, weight decay {l2} of {of} candidates"
+            );
+        }
+        note.tuning = tuning;
+        note.feedback = Some(feedback);
+    }
+
     fn note(&self, request: &TrainRequest) -> HistoryNote {
         HistoryNote {
             trained_at: clock::now(),
@@ -202,6 +230,8 @@ impl Trainer {
             evaluation: None,
             gate: None,
             candidate: None,
+            tuning: None,
+            feedback: None,
             reason: String::new(),
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::learning::evaluation::Evaluation;
 use crate::learning::run::RunError;
+use crate::learning::tuning::Table;
 use crate::store::StoreError;
 use crate::store::registry::{ModelId, TriggerKey};
 use crate::tasks::publisher::PublishError;
@@ -17,6 +18,8 @@ pub struct TrainRequest {
     /// Most training rows (feedback comes on top).
     pub(crate) samples: usize,
     pub(crate) epochs: u32,
+    /// Search for width, learning rate and weight decay first.
+    pub(crate) tune: bool,
     /// An operator asked: allowed on a pinned registry, and unpins it.
     pub(crate) by_operator: bool,
     /// Who asked, for history and audit.
@@ -32,6 +35,7 @@ pub(crate) enum TrainReport {
         samples: usize,
         epochs: u32,
         evaluation: Box<Evaluation>,
+        tuning: Option<Box<Table>>,
     },
     /// It waits for a person.
     Candidate {
@@ -40,12 +44,14 @@ pub(crate) enum TrainReport {
         samples: usize,
         epochs: u32,
         evaluation: Box<Evaluation>,
+        tuning: Option<Box<Table>>,
     },
     Refused {
         reason: String,
         samples: usize,
         epochs: u32,
         evaluation: Option<Box<Evaluation>>,
+        tuning: Option<Box<Table>>,
     },
     NotEnoughData {
         reason: String,

@@ -36,18 +36,26 @@ fn our_answer_is_the_one_of_smartcore_prediction_by_prediction() {
         let values = attacks.iter().map(|(values, _)| values.clone()).collect();
         let matrix = DenseMatrix::from_2d_vec(&values).unwrap();
         let labels: Vec<f64> = attacks.iter().map(|(_, attack)| f64::from(u8::from(*attack))).collect();
-        let parameters = RandomForestRegressorParameters::default()
-            .with_n_trees(12)
-            .with_max_depth(depth + 1)
-            .with_min_samples_leaf(leaf_min)
-            .with_min_samples_split(2 * leaf_min)
-            .with_m(1)
-            .with_seed(Rng::new(1, "forest").next_u64());
         let weights = vec![1.0; 800];
-        let theirs = RandomForestRegressor::fit_with_weights(&matrix, &labels, &weights, parameters).unwrap();
         let unseen = super::tests::points(3_000).split_off(800);
         let asked: Vec<_> = attacks.iter().chain(&unseen).map(|(values, _)| values.clone()).collect();
-        let answers = theirs.predict(&DenseMatrix::from_2d_vec(&asked).unwrap()).unwrap();
+        let asked_matrix = DenseMatrix::from_2d_vec(&asked).unwrap();
+        let mut seeds = Rng::new(1, "forest");
+        let mut answers = vec![0.0; asked.len()];
+        for _ in 0..12 {
+            let parameters = RandomForestRegressorParameters::default()
+                .with_n_trees(1)
+                .with_max_depth(depth + 1)
+                .with_min_samples_leaf(leaf_min)
+                .with_min_samples_split(2 * leaf_min)
+                .with_m(1)
+                .with_seed(seeds.next_u64());
+            let theirs = RandomForestRegressor::fit_with_weights(&matrix, &labels, &weights, parameters).unwrap();
+            for (sum, answer) in answers.iter_mut().zip(theirs.predict(&asked_matrix).unwrap()) {
+                *sum += answer;
+            }
+        }
+        answers.iter_mut().for_each(|sum| *sum /= 12.0);
 
         for (row, answer) in asked.iter().zip(&answers) {
             assert_eq!(ours.probability(row), *answer, "{row:?}");
@@ -69,6 +77,20 @@ fn attacks_score_higher_than_legitimate_attempts() {
         scores.iter().sum::<f64>() / scores.len() as f64
     };
     assert!(mean(true) > 0.65 && mean(false) < 0.3, "{} {}", mean(true), mean(false));
+}
+
+#[test]
+fn a_fit_is_cancelled_between_two_trees_and_tells_each_of_them() {
+    let points = points(400);
+    let cancel = AtomicBool::new(false);
+    let mut told = Vec::new();
+    let cancelled = Forest::fit_watched(&rows(&points), &options(), &cancel, &mut |progress| {
+        told.push((progress.stage, progress.done, progress.of));
+        cancel.store(progress.done == 3, Ordering::Relaxed);
+    });
+
+    assert!(matches!(cancelled, Err(ForestError::Cancelled)));
+    assert_eq!(told, [1, 2, 3].map(|tree| (Stage::Forest, tree, 12)));
 }
 
 #[test]

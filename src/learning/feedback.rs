@@ -1,0 +1,194 @@
+//! Which words of people count in a training, and for how much: bounded so that nobody teaches the model alone.
+//!
+//! Time is that of the data: the newest moment that samples and words tell. A clock would make two trainings on the same
+//! data differ. Nothing is stored or logged here; [`Told`] says what is to be told.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::sample::Feedback;
+use crate::detection::activity::DAY_MS;
+use crate::detection::attempt::{Pseudonym, RequestKey, Timestamp, client_network};
+use crate::numeric;
+
+/// One fresh item weighs as much as this many samples (measured: cuts targeted false positives without costing recall).
+pub const FEEDBACK_WEIGHT: f64 = 10.0;
+/// Items on one (network, account) that count, whoever gave them: nobody teaches by repetition, alone or in company.
+const PER_SUBJECT_MAX: usize = 3;
+/// Items of one author that count, on a small site; on a large one as many as `EARLY_SHARE_MAX` of the samples. An item is
+/// hardly brought below one sample, so that without this bound a flood of them would outweigh everything else.
+const PER_AUTHOR_MIN: usize = 10;
+/// Share of the total weight that feedback may take, and before `AGREEING` items agree.
+const SHARE_MAX: f64 = 0.02;
+const EARLY_SHARE_MAX: f64 = 0.005;
+const AGREEING: usize = 20;
+/// After so many days a word weighs half: what was right about a person's habits a year ago may be wrong now.
+const HALF_LIFE_DAYS: f64 = 90.0;
+
+/// What became of the words, for history, log and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Told {
+    /// Items that count.
+    pub counted: usize,
+    /// Requests on which two authors contradict each other, of which neither counts.
+    pub contradicted: usize,
+    /// Items beyond the bounds of their network and account or of their author.
+    pub repeated: usize,
+    /// Items that say something else than the label of their request; the person wins.
+    pub overruled: usize,
+}
+
+/// The words that count, each with its weight, by request; and what became of the others.
+///
+/// The latest word of an author on a request counts; where two authors contradict each other, neither does; at most three
+/// items per network and account, and of one author ten or as many as 0.5 % of the samples, the latest ones. An item weighs ten samples, half as much for every 90 days before `now`.
+/// All together are held to 0.5 % of `sample_weight`, and to 2 % from 20 items on. On a small site that would make ten
+/// people's words worth nothing: an item is not brought below one sample (before its age), as long as all together stay
+/// within the 2 %.
+pub fn effective(feedback: Vec<Feedback>, sample_weight: f64, now: Timestamp) -> (Vec<(Feedback, f64)>, Told) {
+    let mut told = Told::default();
+    let mut by_request: BTreeMap<RequestKey, BTreeMap<String, Feedback>> = BTreeMap::new();
+    for item in feedback {
+        let words = by_request.entry(item.request).or_default();
+        // Entries come in the order in which they were given; a later word of the same author replaces the earlier one.
+        words.insert(item.author.clone(), item);
+    }
+    let mut kept: Vec<Feedback> = Vec::new();
+    for words in by_request.into_values() {
+        let agree = words.values().all(|word| words.values().all(|other| other.is_attack == word.is_attack));
+        if !agree {
+            told.contradicted += 1;
+            continue;
+        }
+        // Of those who agree, the one who spoke last.
+        kept.extend(words.into_values().max_by_key(|word| word.given_at));
+    }
+    let agreed = kept.len();
+    kept.sort_by_key(|item| (std::cmp::Reverse(item.given_at), item.request));
+    let mut per_subject: BTreeMap<(IpAddr, Pseudonym), usize> = BTreeMap::new();
+    kept.retain(|item| {
+        let count = per_subject.entry((client_network(item.client_ip), item.user)).or_insert(0);
+        *count += 1;
+        *count <= PER_SUBJECT_MAX
+    });
+    let mut per_author: BTreeMap<String, usize> = BTreeMap::new();
+    let per_author_max = ((EARLY_SHARE_MAX * sample_weight) as usize).max(PER_AUTHOR_MIN);
+    kept.retain(|item| {
+        let count = per_author.entry(item.author.clone()).or_insert(0);
+        *count += 1;
+        *count <= per_author_max
+    });
+    told.repeated = agreed - kept.len();
+    told.counted = kept.len();
+    kept.sort_by_key(|item| item.request);
+
+    let freshness: Vec<f64> = kept.iter().map(|item| freshness(item.given_at, now)).collect();
+    let fresh: f64 = freshness.iter().sum();
+    // What an item of no age weighs, so that all together weigh a share of the samples.
+    let at_share = |share: f64| if fresh > 0.0 { share * sample_weight / fresh } else { 0.0 };
+    let share = if kept.len() < AGREEING { EARLY_SHARE_MAX } else { SHARE_MAX };
+    let weight = if sample_weight > 0.0 {
+        at_share(share).max(at_share(SHARE_MAX).min(1.0)).min(FEEDBACK_WEIGHT)
+    } else {
+        // Nothing but words: there is nothing that they could outweigh.
+        1.0
+    };
+    let weighed = kept.into_iter().zip(freshness).map(|(item, freshness)| (item, weight * freshness));
+    (weighed.collect(), told)
+}
+
+/// 1 for what was said now, half for every half-life before.
+fn freshness(given_at: Timestamp, now: Timestamp) -> f64 {
+    let days = now.millis().saturating_sub(given_at.millis()).max(0) as f64 / DAY_MS as f64;
+    numeric::exp(-std::f64::consts::LN_2 * days / HALF_LIFE_DAYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::tests::feedback;
+    use super::*;
+
+    fn now() -> Timestamp {
+        feedback(0, true, "a").given_at
+    }
+
+    fn items(count: u64) -> Vec<Feedback> {
+        (0..count).map(|number| feedback(number, true, "a")).collect()
+    }
+
+    fn on_one_subject(number: u64, author: &str) -> Feedback {
+        let (client_ip, user) = (IpAddr::from([10, 0, 0, 1]), Pseudonym([1; 16]));
+        Feedback { client_ip, user, ..feedback(number, true, author) }
+    }
+
+    fn total(weighed: &[(Feedback, f64)]) -> f64 {
+        weighed.iter().map(|(_, weight)| weight).sum()
+    }
+
+    #[test]
+    fn the_latest_word_of_an_author_wins() {
+        let (counted, told) = effective(vec![feedback(1, true, "a"), feedback(1, false, "a")], 1000.0, now());
+
+        assert_eq!((counted.len(), told.contradicted), (1, 0));
+        assert!(!counted[0].0.is_attack);
+    }
+
+    #[test]
+    fn contradicting_authors_cancel_each_other_and_that_is_told() {
+        let given = vec![feedback(1, true, "a"), feedback(1, false, "b"), feedback(2, true, "a")];
+
+        let (counted, told) = effective(given, 1000.0, now());
+
+        assert_eq!(counted.iter().map(|(item, _)| item.request).collect::<Vec<_>>(), [feedback(2, true, "a").request]);
+        assert_eq!(told, Told { counted: 1, contradicted: 1, repeated: 0, overruled: 0 });
+    }
+
+    #[test]
+    fn an_account_and_network_counts_at_most_three_times_whoever_speaks() {
+        let of_one = (0..10).map(|number| on_one_subject(number, "a")).collect();
+        let of_many = (0..10).map(|number| on_one_subject(number, &format!("author {number}"))).collect();
+
+        for given in [of_one, of_many] {
+            let (counted, told) = effective(given, 1000.0, now());
+            assert_eq!((counted.len(), told.counted, told.repeated), (3, 3, 7));
+            let latest: Vec<_> = (7..10).map(|number| feedback(number, true, "a").request).collect();
+            assert!(counted.iter().all(|(item, _)| latest.contains(&item.request)), "the latest count");
+        }
+    }
+
+    #[test]
+    fn a_fresh_item_weighs_at_most_ten_samples_and_on_a_small_site_one() {
+        let weights = |samples: f64| effective(items(10), samples, now()).0;
+
+        assert!(weights(1e9).iter().all(|(_, weight)| (*weight - FEEDBACK_WEIGHT).abs() < 0.01));
+        assert!(weights(1000.0).iter().all(|(_, weight)| (*weight - 1.0).abs() < 0.01), "{:?}", weights(1000.0));
+    }
+
+    #[test]
+    fn all_together_stay_within_half_a_percent_until_twenty_agree_and_within_two_percent_ever() {
+        for (count, samples, share) in
+            [(19, 20_000.0, 0.005), (20, 5000.0, 0.02), (200, 20_000.0, 0.02), (40, 500.0, 0.02)]
+        {
+            let total = total(&effective(items(count), samples, now()).0);
+            assert!((total / samples - share).abs() < 1e-9, "{count} items, {samples} samples: {total}");
+        }
+    }
+
+    #[test]
+    fn a_word_weighs_half_after_ninety_days_and_a_quarter_after_a_hundred_and_eighty() {
+        for (days, share) in [(0, 1.0), (90, 0.5), (180, 0.25), (-5, 1.0)] {
+            let later = now().plus_millis(days * DAY_MS);
+            let (counted, _) = effective(vec![feedback(0, true, "a")], 1e9, later);
+            assert!((counted[0].1 / FEEDBACK_WEIGHT - share).abs() < 1e-9, "{days} days: {counted:?}");
+        }
+        let old = Feedback { given_at: now().plus_millis(-90 * DAY_MS), ..feedback(1, true, "a") };
+        let (both, _) = effective(vec![old.clone(), feedback(2, true, "a")], 1e9, now());
+        let weight = |request| both.iter().find(|(item, _)| item.request == request).map(|(_, weight)| *weight);
+        let (Some(old), Some(new)) = (weight(old.request), weight(feedback(2, true, "a").request)) else {
+            panic!("{both:?}")
+        };
+        assert!((old / new - 0.5).abs() < 1e-9, "{old} {new}");
+    }
+}

@@ -1,0 +1,120 @@
+//! What a recipe promises about probabilities and thresholds where attacks are rare or errors have a price.
+
+use super::*;
+use crate::detection::attempt::{RequestKey, Timestamp};
+use crate::learning::cost::Costs;
+use crate::learning::dataset::Counts;
+use crate::learning::feedback::Told;
+use crate::learning::gate::GateOptions;
+use crate::learning::training::TrainingOptions;
+use crate::learning::tuning::Fixed;
+use crate::numeric::Rng;
+
+/// Rows in the width of the extended schema, the last fifth held out. A share of `attacks` are attacks, which have more of
+/// the first three values: the logit of the truth rises by `strength` with each.
+fn prepared(count: usize, attacks: f64, strength: f64) -> Prepared {
+    let mut rng = Rng::new(6, "recipe test");
+    let width = FeatureSchema::ext().len();
+    let rows: Vec<Row> = (0..count)
+        .map(|number| {
+            let attack = rng.uniform() < attacks;
+            let shift = if attack { strength } else { 0.0 };
+            Row {
+                ts: Timestamp::from_millis(number as i64 * 1000),
+                request: RequestKey::of(&format!("recipe-{number}")),
+                values: (0..width).map(|place| if place < 3 { shift + rng.normal() } else { 0.0 }).collect(),
+                label: if attack { Label::Attack } else { Label::Legit },
+                weight: 1.0,
+                represents: 1.0,
+                from_feedback: false,
+                failed: attack,
+                group: number as u64,
+            }
+        })
+        .collect();
+    let (train, hold_out) = rows.split_at(count * 4 / 5);
+    let counts = Counts { train: train.len(), hold_out: hold_out.len(), ..Counts::default() };
+    let of = |rows: &[Row]| Dataset { rows: rows.to_vec() };
+    Prepared { train: of(train), hold_out: of(hold_out), fresh: Dataset::default(), counts, told: Told::default() }
+}
+
+fn options(voters: Voters) -> RunOptions {
+    RunOptions {
+        samples_max: usize::MAX,
+        training: TrainingOptions { hidden: 4, epochs: 6, ..TrainingOptions::default() },
+        false_positive_budget: 0.01,
+        threshold_from: ThresholdFrom::Budget,
+        profile: "ext-mlp16".into(),
+        gate: GateOptions::default(),
+        voters,
+        tuning: Tuning::None,
+    }
+}
+
+fn fitted(prepared: &Prepared, options: &RunOptions) -> Fitted {
+    fit(prepared, &FeatureSchema::ext(), options, &AtomicBool::new(false), &mut |_| {}).unwrap()
+}
+
+#[test]
+fn three_attacks_in_a_thousand_leave_probabilities_honest() {
+    let rare = prepared(12_000, 0.003, 1.0);
+    assert!(rare.hold_out.calibrates() == Calibrates::Nothing, "nothing but the correction makes it honest");
+    for voters in [Voters::Logistic, Voters::Network] {
+        let Fitted { measured, serving } = fitted(&rare, &options(voters));
+        for model in [measured, serving] {
+            let rows = &rare.hold_out.rows;
+            let said: f64 = rows.iter().map(|row| model.probability(&row.snapshot())).sum::<f64>() / rows.len() as f64;
+            assert!((0.0015..0.006).contains(&said), "{voters:?} says {said}");
+            assert!(model.evaluation.ece < Some(0.004), "{voters:?}: {:?}", model.evaluation.ece);
+        }
+    }
+}
+
+#[test]
+fn a_price_is_the_threshold_and_implies_a_rate() {
+    let common = prepared(10_000, 0.3, 2.0);
+    let costs = Costs { false_positive: 10.0, false_negative: 1.0 };
+    let priced = RunOptions { threshold_from: ThresholdFrom::Cost(costs), ..options(Voters::Logistic) };
+    let Fitted { measured, serving } = fitted(&common, &priced);
+
+    assert_eq!(measured.thresholds.block, Some(10.0 / 11.0));
+    assert_eq!((serving.thresholds, serving.training), (measured.thresholds, measured.training.clone()));
+    let implied = measured.training.false_positive_budget;
+    assert!(implied > 0.01 && implied < 0.5, "{implied}");
+    // About as many as are worth it, and the rate that came of it is told.
+    let realised = measured.evaluation.false_positive_rate.unwrap_or(1.0);
+    assert!(realised < implied, "{realised} {implied}");
+
+    let cheap = Costs { false_positive: 1.0, false_negative: 9.0 };
+    let cheap = RunOptions { threshold_from: ThresholdFrom::Cost(cheap), ..options(Voters::Logistic) };
+    assert_eq!(fitted(&common, &cheap).measured.thresholds.block, Some(BLOCK_MIN), "rather honest than not");
+}
+
+#[test]
+fn a_price_needs_a_hold_out_that_can_calibrate() {
+    let costs = Costs { false_positive: 10.0, false_negative: 1.0 };
+    let priced = RunOptions { threshold_from: ThresholdFrom::Cost(costs), ..options(Voters::Logistic) };
+    let few = fitted(&prepared(2_500, 0.3, 2.0), &priced).measured;
+
+    assert_eq!(few.thresholds, Thresholds::default());
+    assert_eq!(few.training.false_positive_budget, 0.01);
+}
+
+#[test]
+fn a_search_changes_the_options_of_the_fit_and_the_model_says_so() {
+    let searching = RunOptions {
+        tuning: Tuning::Search(Fixed { hidden: true, learning_rate: false, l2: true }),
+        training: TrainingOptions { epochs: 1, hidden: 2, ..TrainingOptions::default() },
+        ..options(Voters::Network)
+    };
+    let prepared = prepared(1_500, 0.3, 2.0);
+    let cancel = AtomicBool::new(false);
+    let schema = FeatureSchema::ext();
+    let (found, table) = super::super::tuned(&prepared, &schema, &searching, &cancel, &mut |_| {}).unwrap().unwrap();
+
+    let winner = table.expect("asked for").winner;
+    let model = fitted(&prepared, &found).serving;
+    assert_eq!(model.training.options.optimizer.learning_rate(), winner.learning_rate);
+    assert!(model.training.tuned);
+    assert!(!fitted(&prepared, &options(Voters::Logistic)).serving.training.tuned);
+}
