@@ -5,7 +5,7 @@
 //! few epochs flatter large steps. Then the narrowest network that is not clearly worse than the best one wins. Only
 //! networks are compared, before calibration and without other voters. The rows that the gate holds out take no part.
 //!
-//! Reading order: [`grid`] (what is tried), [`folds`] (on what), this file (how long), [`table`] (what came of it).
+//! Reading order: `grid` (what is tried), `folds` (on what), this file (how long), `table` (what came of it).
 
 mod folds;
 mod grid;
