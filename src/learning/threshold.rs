@@ -46,7 +46,7 @@ impl Negative {
 
 /// The true rate shall be below this many budgets with 95 % confidence. To be as sure of one budget would let a single
 /// person's seven failures decide over 20 000 attempts, and lets attacks through that nobody would have had to (measured:
-/// a third of the recall on one site, where a fifth of the budget was used).
+/// nine points of recall on one generated site).
 const SURE_BELOW: f64 = 2.0;
 
 /// Quantile of the normal distribution for 95 % on one side.
