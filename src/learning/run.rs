@@ -20,6 +20,7 @@ use super::labels::{Label, LabelPolicy};
 use super::sample::{Feedback, Sample};
 use super::training::{Progress, TrainingError, TrainingOptions};
 use super::tuning::{self, Fixed, Question, SearchError, Table, TooLittle};
+use crate::detection::attempt::Outcome;
 use crate::detection::features::FeatureSchema;
 
 /// What one training is asked to do.
@@ -226,10 +227,22 @@ fn latest(samples: &[(f64, Sample)], policy: &dyn LabelPolicy, schema: &FeatureS
     let first = by_time.len().saturating_sub(LIVE_MAX);
     let latest = by_time[first..].iter().filter_map(|sample| {
         let values = schema.align(sample.fingerprint, &sample.values, schema.len())?;
-        let attack = policy.label(sample, schema).is_some_and(|labelled| labelled.label == Label::Attack);
-        Some(Latest { values, attack })
+        let label = policy.label(sample, schema).map(|labelled| labelled.label);
+        let harmless = is_harmless(sample.outcome, label, schema, &values);
+        Some(Latest { values, harmless })
     });
     latest.collect()
+}
+
+/// Whether to block an attempt would harm somebody, as far as is known: its label says so, or, before it has one, its
+/// success or a range of addresses that the user logs in from. A failure elsewhere without a label harms nobody that could be
+/// named, and in the hours after a new campaign began it is mostly that campaign: to hold it against the first
+/// challenger that knows it would keep that one out. Of a schema that cannot tell, every one counts.
+fn is_harmless(outcome: Outcome, label: Option<Label>, schema: &FeatureSchema, values: &[f32]) -> bool {
+    match label {
+        Some(label) => label == Label::Legit,
+        None => outcome == Outcome::Success || schema.tells_stranger(values) != Some(true),
+    }
 }
 
 fn measure(artifact: &ModelArtifact, rows: &dataset::Dataset) -> Evaluation {
@@ -340,6 +353,28 @@ mod tests {
     #[test]
     fn a_raised_flag_cancels() {
         assert!(matches!(trained(None, true), Err(RunError::Cancelled)));
+    }
+
+    #[test]
+    fn an_unlabelled_failure_harms_somebody_unless_it_comes_from_where_the_user_never_was() {
+        let schema = FeatureSchema::ext();
+        let values = |stranger: &str| {
+            let mut values = vec![0.0; schema.len()];
+            if let Some(place) = schema.index_of(stranger) {
+                values[place] = 1.0;
+            }
+            values
+        };
+        let harmless = |outcome, label, stranger| is_harmless(outcome, label, &schema, &values(stranger));
+
+        assert!(harmless(Outcome::Failure, None, "at home"));
+        for stranger in ["user_new_range", "user_without_history"] {
+            assert!(!harmless(Outcome::Failure, None, stranger), "{stranger}");
+            assert!(harmless(Outcome::Success, None, stranger), "{stranger}");
+            assert!(harmless(Outcome::Failure, Some(Label::Legit), stranger), "{stranger}");
+        }
+        assert!(!harmless(Outcome::Success, Some(Label::Attack), "at home"));
+        assert!(is_harmless(Outcome::Failure, None, &FeatureSchema::compat6(), &[1.0; 6]), "compat-6 cannot tell");
     }
 
     #[test]

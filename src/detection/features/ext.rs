@@ -205,6 +205,8 @@ pub(super) const FEATURES: [Feature; 49] = {
 
 /// See `FeatureSchema::crossing`.
 pub(super) const FAMILIAR_ADDRESS: &str = "user_address_succeeded_7d";
+/// See `FeatureSchema::tells_stranger`.
+pub(super) const OF_STRANGERS: [&str; 2] = ["user_without_history", "user_new_range"];
 /// See `FeatureSchema::crossing`: what others do to the account adds to what its user does.
 pub(super) const COUNTED_OF_ACCOUNT: [&str; 6] = [
     "user_failures_5m",

@@ -249,6 +249,17 @@ impl FeatureSchema {
         Some(Crossing { familiar: self.index_of(ext::FAMILIAR_ADDRESS)?, account: account.collect::<Option<_>>()? })
     }
 
+    /// Whether a snapshot of this schema is of somebody whom the user was not known by: a user without history, or a
+    /// range of addresses that the user never logged in from. `None` where no feature tells.
+    pub fn tells_stranger(&self, values: &[f32]) -> Option<bool> {
+        let Formulas::Ext(_) = self.formulas else { return None };
+        let mut stranger = false;
+        for name in ext::OF_STRANGERS {
+            stranger |= *values.get(self.index_of(name)?)? >= 0.5;
+        }
+        Some(stranger)
+    }
+
     /// How many values a snapshot has.
     pub fn len(&self) -> usize {
         self.names.len()

@@ -8,7 +8,7 @@ use super::{Challenge, Criterion, Status, failed_if};
 
 /// Most live decisions that are looked at: the last ones.
 pub const LIVE_MAX: usize = 10_000;
-/// Share of live decisions that may become `block`. A block rate that rises by two points at once is an outage for
+/// Share of harmless live decisions that may become `block`. A block rate that rises by two points at once is an outage for
 /// somebody, or a challenger that has learnt something false.
 const FLIPS_MAX: f64 = 0.02;
 /// Fewer live decisions say nothing: one of fifty would already be the limit.
@@ -17,28 +17,33 @@ const LIVE_MIN: u64 = 200;
 /// in the odds of every attempt.
 const LOGIT_SHIFT_MAX: f64 = 2.0;
 
-/// What the challenger would do with the last live attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the challenger would do with the last live attempts, which are at most [`LIVE_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flips {
-    /// How many were looked at, at most [`LIVE_MAX`].
+    /// How many of them are harmless, as far as is known: to block one of these harms somebody.
     pub decisions: u64,
-    /// How many the challenger would block and the champion would not.
+    /// How many of these the challenger would block and the champion would not.
     pub to_block: u64,
+    /// How many of the others, known attacks included. They are told and never held against a challenger.
+    pub others: u64,
 }
 
-/// The share of live decisions that would become `block`. Measured only against a champion that blocks itself: from a
+/// The share of harmless live decisions that would become `block`. Measured only against a champion that blocks itself: from a
 /// model that cannot block, every attack that is going on is a flip.
 pub(super) fn flips(challenge: &Challenge<'_>) -> Criterion {
     const NAME: &str = "live_flips";
     let blocks = challenge.champion.is_some_and(|champion| champion.thresholds.block.is_some());
-    let Some(Flips { decisions, to_block }) = challenge.live.filter(|flips| flips.decisions >= LIVE_MIN) else {
-        return Criterion::not_measured(NAME, format!("fewer than {LIVE_MIN} live attempts can be scored"));
+    let Some(Flips { decisions, to_block, others }) = challenge.live.filter(|flips| flips.decisions >= LIVE_MIN) else {
+        return Criterion::not_measured(NAME, format!("fewer than {LIVE_MIN} harmless live attempts can be scored"));
     };
     if !blocks || challenge.challenger.thresholds.block.is_none() {
         return Criterion::not_measured(NAME, "only one of the models, or none, has a block threshold");
     }
     let share = to_block as f64 / decisions as f64;
-    let sentence = format!("of the last {decisions} live attempts {to_block} would be blocked that are not now");
+    let sentence = format!(
+        "of the last {decisions} harmless live attempts {to_block} would be blocked that are not now, and {others} attacks and \
+         failures of strangers"
+    );
     Criterion::measured(NAME, failed_if(share > FLIPS_MAX), share, FLIPS_MAX, sentence)
 }
 

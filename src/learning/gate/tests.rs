@@ -345,7 +345,7 @@ fn canaries_are_counted_at_thresholds_that_both_models_have() {
 
 #[test]
 fn an_unsupported_block_threshold_is_watch_only_and_no_refusal() {
-    let mut case = Case { live: Some(Flips { decisions: 10_000, to_block: 0 }), ..Case::default() };
+    let mut case = Case { live: Some(Flips { decisions: 10_000, to_block: 0, others: 0 }), ..Case::default() };
     case.challenger.thresholds.block = None;
 
     let judgement = case.judge();
@@ -358,12 +358,14 @@ fn an_unsupported_block_threshold_is_watch_only_and_no_refusal() {
 }
 
 #[test]
-fn more_than_two_percent_of_the_live_attempts_must_not_flip_to_block() {
-    let with = |decisions, to_block| Case { live: Some(Flips { decisions, to_block }), ..Case::default() };
+fn more_than_two_percent_of_the_harmless_live_attempts_must_not_flip_to_block() {
+    let with = |decisions, to_block| Case { live: Some(Flips { decisions, to_block, others: 0 }), ..Case::default() };
 
     assert_eq!(with(10_000, 200).judge().verdict, Verdict::Promote);
     refused_by(&with(10_000, 201).judge(), "live_flips");
     assert_eq!(status(&with(199, 199).judge(), "live_flips"), Status::NotMeasured);
+    let strangers = Case { live: Some(Flips { decisions: 8000, to_block: 0, others: 2000 }), ..Case::default() };
+    assert_eq!(strangers.judge().verdict, Verdict::Promote, "a new campaign is no reason");
     let mut from_watching = with(10_000, 1500);
     from_watching.champion.as_mut().expect("there is one").thresholds.block = None;
     assert_eq!(status(&from_watching.judge(), "live_flips"), Status::NotMeasured);

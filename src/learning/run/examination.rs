@@ -26,8 +26,8 @@ pub(super) struct Evidence<'a> {
 /// One of the latest attempts.
 pub(super) struct Latest {
     pub(super) values: Vec<f32>,
-    /// As far as is known by now; to block an attack is no harm.
-    pub(super) attack: bool,
+    /// Whether blocking it would harm somebody, as far as is known by now.
+    pub(super) harmless: bool,
 }
 
 /// Scores everything with both models and lets the gate judge. `training`: the challenger's measures on its own rows;
@@ -112,10 +112,17 @@ fn flips(live: &[Latest], challenger: &ModelArtifact, champion: Option<&ModelArt
     let blocks = |model: &ModelArtifact, latest: &Latest| {
         model.thresholds.block.is_some_and(|threshold| model.probability(&latest.values) > threshold)
     };
-    let flips = |latest: &&Latest| {
-        !latest.attack && blocks(challenger, latest) && !champion.is_some_and(|champion| blocks(champion, latest))
-    };
-    Flips { decisions: live.len() as u64, to_block: live.iter().filter(flips).count() as u64 }
+    let mut flips = Flips::default();
+    for latest in live {
+        let flipped = blocks(challenger, latest) && !champion.is_some_and(|champion| blocks(champion, latest));
+        if latest.harmless {
+            flips.decisions += 1;
+            flips.to_block += u64::from(flipped);
+        } else {
+            flips.others += u64::from(flipped);
+        }
+    }
+    flips
 }
 
 fn drift(reference: &Reference, champion: &ModelArtifact, live: &[Latest]) -> Drift {
