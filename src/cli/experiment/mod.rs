@@ -76,7 +76,7 @@ pub fn run(common: &Common, args: &ExperimentArgs) -> Result<(), Failure> {
         let traffic = Traffic::new(args, *seed)?;
         let mut result = match args.experiment {
             Experiment::Feedback => feedback::run(&setting, &traffic, *seed)?,
-            Experiment::NewKind => new_kind::run(&setting, &traffic)?,
+            Experiment::NewKind => new_kind::run(&setting, &traffic, *seed)?,
         };
         if !common.json {
             out!("seed {seed}");
@@ -126,13 +126,7 @@ impl Traffic {
     fn new(args: &ExperimentArgs, seed: u64) -> Result<Self, Failure> {
         let options = TrafficOptions { seed, users: args.users, days: args.days, ..TrafficOptions::default() };
         let begin = options.start.plus_millis((args.days * BEFORE * 86_400_000.0) as i64);
-        let end = options.start.plus_millis((args.days * 86_400_000.0) as i64 + 1);
-        let pseudonymizer = input::pseudonymizer();
-        let checked = traffic::generate(&options)
-            .into_iter()
-            .map(|record| record.check(None, end, &pseudonymizer, String::new))
-            .collect::<Result<Vec<_>, _>>();
-        let mut before = checked.map_err(|error| Failure::data(chain(&error)))?;
+        let mut before = generated(&options)?;
         let after = before.split_off(before.partition_point(|record| record.attempt.ts < begin));
         if before.is_empty() || after.is_empty() {
             return Err(Failure::data("so few people and days make no traffic"));
@@ -144,4 +138,14 @@ impl Traffic {
     fn begin(&self) -> Timestamp {
         self.after[0].attempt.ts
     }
+}
+
+/// The records of made-up traffic, checked like any others.
+fn generated(options: &TrafficOptions) -> Result<Vec<CheckedRecord>, Failure> {
+    let end = options.start.plus_millis((options.days * 86_400_000.0) as i64 + 1);
+    let pseudonymizer = input::pseudonymizer();
+    let records = traffic::generate(options).into_iter();
+    let checked: Result<Vec<_>, _> =
+        records.map(|record| record.check(None, end, &pseudonymizer, String::new)).collect();
+    checked.map_err(|error| Failure::data(chain(&error)))
 }

@@ -1,7 +1,8 @@
 //! How soon a kind of attack is found that nobody has seen: it begins while the daemon lives, which trains on schedule.
 //!
-//! For each kind the traffic before is without it. Afterwards it is there with all others, and what counts is which share
-//! of it is blocked before and after the first training that had a label for it.
+//! For each kind the traffic before is without it. Afterwards it is there with all others, in several campaigns from the
+//! first day to the last, and what counts is which share of it is blocked before and after the first training that had a
+//! label for it.
 
 use serde_json::{Value, json};
 
@@ -9,24 +10,28 @@ use super::super::evaluate::{self, Labels, prequential};
 use super::super::failure::Failure;
 use super::super::offline::Player;
 use super::super::render;
-use super::{Setting, Traffic};
+use super::{Setting, Traffic, generated};
 use crate::detection::attempt::{Outcome, Timestamp};
 use crate::detection::event::Snapshot;
 use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::hindsight::{HindsightIndex, HindsightLabels, HindsightLimits, LOOK_AHEAD_MS};
 use crate::learning::labels::{KnownLabels, Label, LabelPolicy, OutcomeLabels};
 use crate::learning::sample::Sample;
-use crate::traffic::{self, Scenario};
+use crate::traffic::{self, Scenario, TrafficOptions};
+
+/// Share of the new kind in the traffic, as far as its campaigns are long enough: several of them in five days.
+const SHARE: f64 = 0.05;
 
 /// Runs every kind that was asked for on one site.
-pub fn run(setting: &Setting<'_>, traffic: &Traffic) -> Result<Value, Failure> {
+pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value, Failure> {
     let canaries = traffic::canaries(setting.schema);
     let options = setting.options(setting.config.training.epochs);
     let kinds = if setting.args.scenario.is_empty() { Scenario::ALL.to_vec() } else { setting.args.scenario.clone() };
     let mut results = Vec::with_capacity(kinds.len());
     for kind in kinds {
         let before: Vec<CheckedRecord> = traffic.before.iter().filter(|record| !is_of(record, kind)).cloned().collect();
-        let truth = evaluate::known_labels(&[before.as_slice(), &traffic.after].concat());
+        let after = with_campaigns(setting, traffic, kind, seed)?;
+        let truth = evaluate::known_labels(&[before.as_slice(), &after].concat());
         let living = prequential::Setting {
             schema: setting.schema,
             options: &options,
@@ -36,11 +41,34 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic) -> Result<Value, Failure> {
             truth: &truth,
         };
         let player = Player::new(setting.config, setting.schema.clone());
-        let life = prequential::live(player, &before, &traffic.after, &living)?;
-        let known = known_at(setting, &before, &traffic.after, &life, kind, &truth);
-        results.push(measure(traffic, &life, &known, kind));
+        let life = prequential::live(player, &before, &after, &living)?;
+        let known = known_at(setting, &before, &after, &life, kind, &truth);
+        results.push(measure(&after, &life, &known, kind));
     }
     Ok(json!({ "experiment": "new_kind", "kinds": results }))
+}
+
+/// The traffic after, with campaigns of `kind` against the same people all along instead of its own one or two.
+fn with_campaigns(
+    setting: &Setting<'_>,
+    traffic: &Traffic,
+    kind: Scenario,
+    seed: u64,
+) -> Result<Vec<CheckedRecord>, Failure> {
+    let options = TrafficOptions {
+        seed,
+        users: setting.args.users,
+        days: setting.args.days,
+        scenarios: vec![kind],
+        attack_share: SHARE,
+        ..TrafficOptions::default()
+    };
+    let campaigns = generated(&options)?;
+    let campaigns = campaigns.into_iter().filter(|record| is_of(record, kind) && record.attempt.ts >= traffic.begin());
+    let others = traffic.after.iter().filter(|record| !is_of(record, kind)).cloned();
+    let mut after: Vec<CheckedRecord> = others.chain(campaigns).collect();
+    after.sort_by_key(|record| (record.attempt.ts, record.attempt.request));
+    Ok(after)
 }
 
 fn is_of(record: &CheckedRecord, kind: Scenario) -> bool {
@@ -92,10 +120,10 @@ fn settled(sample: &Sample, now: Timestamp) -> bool {
     sample.ts.plus_millis(LOOK_AHEAD_MS) <= now
 }
 
-fn measure(traffic: &Traffic, life: &prequential::Life, known: &[usize], kind: Scenario) -> Value {
+fn measure(after: &[CheckedRecord], life: &prequential::Life, known: &[usize], kind: Scenario) -> Value {
     let recall = |from: Option<Timestamp>, to: Option<Timestamp>| {
         let inside = |ts: Timestamp| from.is_none_or(|from| ts >= from) && to.is_none_or(|to| ts < to);
-        let rows = traffic.after.iter().zip(&life.lived);
+        let rows = after.iter().zip(&life.lived);
         let flagged: Vec<bool> = rows
             .filter(|(record, _)| is_of(record, kind) && inside(record.attempt.ts))
             .map(|(_, lived)| lived.flagged == Some(true))
@@ -110,7 +138,7 @@ fn measure(traffic: &Traffic, life: &prequential::Life, known: &[usize], kind: S
     let nothing = || json!({ "attempts": 0, "recall": null });
     json!({
         "kind": kind.name(),
-        "begin": traffic.begin().to_string(),
+        "begin": after[0].attempt.ts.to_string(),
         "first_training_with_examples": learnt.map(|at| at.to_string()),
         "examples": first.map(|place| known[place]),
         "refused": first.and_then(|place| life.trainings[place].refused.clone()),
