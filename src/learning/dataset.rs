@@ -207,6 +207,27 @@ impl Row {
 }
 
 impl Prepared {
+    /// The same without anything that people said; `None` where they said nothing, or one class would be missing then.
+    pub fn without_words(&self) -> Option<Self> {
+        if self.counts.feedback == 0 {
+            return None;
+        }
+        let silent = |dataset: &Dataset| Dataset {
+            rows: dataset.rows.iter().filter(|row| !row.from_feedback).cloned().collect(),
+        };
+        let (train, hold_out) = (silent(&self.train), silent(&self.hold_out));
+        if train.rows.len() < SAMPLES_MIN || check_classes(train.rows.iter()).is_err() {
+            return None;
+        }
+        let counts = Counts {
+            train: train.rows.len(),
+            hold_out: hold_out.rows.len(),
+            feedback: 0,
+            skipped: self.counts.skipped,
+        };
+        Some(Self { train, hold_out, fresh: self.fresh.clone(), counts, told: self.told })
+    }
+
     /// All rows but the feedback that is held out, in their order; at most `max` samples, drawn with `seed`, and all
     /// other feedback.
     pub fn everything(&self, max: usize, seed: u64) -> Dataset {

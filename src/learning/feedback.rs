@@ -38,6 +38,8 @@ pub struct Told {
     pub repeated: usize,
     /// Items that say something else than the label of their request; the person wins.
     pub overruled: usize,
+    /// Items that would have counted, and cost more attacks than they may.
+    pub set_aside: usize,
 }
 
 /// The words that count, each with its weight, by request; and what became of the others.
@@ -142,7 +144,7 @@ mod tests {
         let (counted, told) = effective(given, 1000.0, now());
 
         assert_eq!(counted.iter().map(|(item, _)| item.request).collect::<Vec<_>>(), [feedback(2, true, "a").request]);
-        assert_eq!(told, Told { counted: 1, contradicted: 1, repeated: 0, overruled: 0 });
+        assert_eq!(told, Told { counted: 1, contradicted: 1, ..Told::default() });
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It neither reads nor writes anything; `tasks::trainer` brings the data and publishes the result.
 
 mod examination;
+mod heeding;
 mod recipe;
 
 use std::sync::atomic::AtomicBool;
@@ -10,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 pub use self::recipe::{Fitted, fit};
 
 use self::examination::{Evidence, Latest, examine};
+use self::heeding::{Heeded, fit_heeding};
 use super::artifact::ModelArtifact;
 use super::cost::ThresholdFrom;
 use super::dataset;
@@ -170,14 +172,14 @@ pub fn run(
         Ok(found) => found,
         Err(reason) => return Ok(RunOutcome::NotEnoughData { reason: reason.to_string() }),
     };
+    let Heeded { prepared, fitted, set_aside } = fit_heeding(prepared, schema, &options, cancel, progress)?;
     let notes = Notes { tuning, feedback: prepared.told };
-    let fitted = fit(&prepared, schema, &options, cancel, progress)?;
     let samples = prepared.counts.train;
     let training = measure(&fitted.measured, &prepared.train);
     let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
     let evidence = Evidence { canaries: &canaries, live: &live };
     let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options.gate);
-    let reason = judgement.reason();
+    let reason = [Some(judgement.reason()), set_aside].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let Fitted { measured, serving } = fitted;
     Ok(match judgement.verdict {
         Verdict::Promote => {

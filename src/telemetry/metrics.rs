@@ -294,11 +294,16 @@ impl Metrics {
         self.training_seconds.observe(took.as_secs_f64());
     }
 
-    /// What became of the feedback of a training: `counted`, `contradicted`, `repeated`, `overruled` a label.
+    /// What became of the feedback of a training: `counted`, `contradicted`, `repeated`, `overruled` a label, `set_aside`.
     pub fn training_feedback(&self, told: &Told) {
-        let Told { counted, contradicted, repeated, overruled } = *told;
-        let by =
-            [("counted", counted), ("contradicted", contradicted), ("repeated", repeated), ("overruled", overruled)];
+        let Told { counted, contradicted, repeated, overruled, set_aside } = *told;
+        let by = [
+            ("counted", counted),
+            ("contradicted", contradicted),
+            ("repeated", repeated),
+            ("overruled", overruled),
+            ("set_aside", set_aside),
+        ];
         for (outcome, items) in by {
             let items = i64::try_from(items).unwrap_or(i64::MAX);
             self.training_feedback.get_or_create(&[("outcome", outcome)]).set(items);

@@ -287,7 +287,7 @@ fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunO
     model.thresholds = match options.threshold_from {
         ThresholdFrom::Budget => {
             let negatives = prepared.hold_out.negatives(|row| model.probability(&row.snapshot()));
-            threshold::thresholds(&negatives, options.false_positive_budget)
+            threshold::thresholds(&negatives, options.false_positive_budget, without_password(model, rows))
         }
         ThresholdFrom::Cost(costs) => {
             let told: Vec<(bool, Negative)> = rows
@@ -310,6 +310,17 @@ fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunO
         model.thresholds.block = model.thresholds.block.map(|block| block.max(BLOCK_MIN));
     }
     model.evaluation = super::measure(model, &prepared.hold_out);
+}
+
+/// Share of the attempts without a password, by what the rows stand for; 0 where the schema does not tell.
+fn without_password(model: &ModelArtifact, rows: &[Row]) -> f64 {
+    let Some(place) = model.schema.names.iter().position(|name| name == "password_missing") else { return 0.0 };
+    let (mut missing, mut all) = (0.0, 0.0);
+    for row in rows {
+        missing += row.represents * row.values[place].clamp(0.0, 1.0);
+        all += row.represents;
+    }
+    if all > 0.0 { missing / all } else { 0.0 }
 }
 
 impl RunError {

@@ -147,7 +147,8 @@ impl Trainer {
         let mode = seen.mode.as_ref().filter(|mode| mode.on && mode.set.is_some())?;
         let enough = seen.fresh >= config.training.feedback_threshold;
         let allowed = config.training.ends_learning_mode && !config.ml.dry_run;
-        if !(allowed && enough && artifact.thresholds.block.is_some()) {
+        let heeded = artifact.training.counts.feedback > 0;
+        if !(allowed && enough && heeded && artifact.thresholds.block.is_some()) {
             return None;
         }
         let reason = format!(
@@ -202,6 +203,10 @@ impl Trainer {
         if feedback.contradicted > 0 {
             let requests = feedback.contradicted;
             warn!(requests, "two people contradict each other about {requests} requests; neither counts for those");
+        }
+        if feedback.set_aside > 0 {
+            let items = feedback.set_aside;
+            warn!(items, "{items} feedback items cost more attacks than they may and were left out of this training");
         }
         if feedback.overruled > 0 {
             let items = feedback.overruled;

@@ -1,0 +1,110 @@
+//! A site with three kinds of rows at places of their own: plain ones, rare honest ones that look strange, and attacks that
+//! a few honest ones look like.
+
+use super::super::super::dataset::{self, SAMPLES_MIN};
+use super::super::super::labels::{Label, LabelPolicy, Labelled};
+use super::super::super::sample::tests::{feedback, sample};
+use super::super::super::sample::{Feedback, Sample};
+use super::super::{GateOptions, ThresholdFrom, Tuning, Voters};
+use super::*;
+use crate::learning::training::TrainingOptions;
+
+const ROWS: u64 = 6000;
+const STRANGE: f32 = 1.0;
+
+fn schema() -> FeatureSchema {
+    FeatureSchema::compat6()
+}
+
+/// Kinds by number: of 200 rows 50 are plain attacks, 2 attacks and one honest row look alike, one honest row is strange.
+fn row(number: u64) -> (Vec<f32>, bool) {
+    let spread = (number % 7) as f32 / 70.0;
+    match number % 200 {
+        0..50 => (vec![0.05 + spread, 0.9, 0.9, 0.1, 0.0, 0.0], true),
+        50..52 => (vec![0.5 + spread, 0.0, 0.5, 0.9, 1.0, 0.0], true),
+        52 => (vec![0.5 + spread, 0.0, 0.5, 0.9, 1.0, 0.0], false),
+        53 => (vec![0.2 + spread, 0.0, 0.0, 0.0, 0.0, STRANGE], false),
+        _ => (vec![0.9 - spread, 0.0, 0.05, 0.05, 0.0, 0.0], false),
+    }
+}
+
+/// What a row is, told by its values and number.
+struct Truth;
+
+impl LabelPolicy for Truth {
+    fn label(&self, sample: &Sample, _: &FeatureSchema) -> Option<Labelled> {
+        let label =
+            if sample.outcome == crate::detection::attempt::Outcome::Success { Label::Legit } else { Label::Attack };
+        Some(Labelled { label, weight: 1.0 })
+    }
+}
+
+fn samples() -> Vec<(f64, Sample)> {
+    (0..ROWS)
+        .map(|number| {
+            let (values, attack) = row(number);
+            let mut sample = sample(number, !attack);
+            sample.fingerprint = schema().fingerprint();
+            sample.values = values;
+            (1.0, sample)
+        })
+        .collect()
+}
+
+fn options() -> RunOptions {
+    RunOptions {
+        samples_max: 10_000,
+        training: TrainingOptions { hidden: 8, epochs: 60, ..TrainingOptions::default() },
+        false_positive_budget: 0.01,
+        threshold_from: ThresholdFrom::Budget,
+        profile: "compat-6".into(),
+        gate: GateOptions::default(),
+        voters: Voters::default(),
+        tuning: Tuning::None,
+    }
+}
+
+/// What many people say about rows of one kind that the samples do not hold.
+fn words(about: u64, attack: bool) -> Vec<Feedback> {
+    (0..100)
+        .map(|number| {
+            let mut item = feedback(ROWS + number, attack, &format!("author {number}"));
+            item.fingerprint = schema().fingerprint();
+            item.values = row(about + 200 * number).0;
+            item
+        })
+        .collect()
+}
+
+fn heeded(words: Vec<Feedback>) -> Heeded {
+    let prepared = dataset::build(samples(), words, &Truth, &schema(), 10_000, 1).expect("enough rows");
+    assert!(prepared.counts.train > SAMPLES_MIN);
+    let never = AtomicBool::new(false);
+    fit_heeding(prepared, &schema(), &options(), &never, &mut |_| {}).expect("fits")
+}
+
+#[test]
+fn right_words_are_heeded() {
+    let heeded = heeded(words(53, false));
+
+    assert_eq!(heeded.set_aside, None);
+    assert!(heeded.prepared.counts.feedback > 20, "{:?}", heeded.prepared.counts);
+}
+
+#[test]
+fn words_that_cost_attacks_are_set_aside_and_told() {
+    let heeded = heeded(words(53, true));
+
+    let told = heeded.prepared.told;
+    assert!(heeded.set_aside.is_some_and(|told| told.contains("points less")), "{told:?}");
+    assert_eq!((told.counted, heeded.prepared.counts.feedback), (0, 0));
+    assert!(told.set_aside > 20, "{told:?}");
+    assert_eq!(heeded.fitted.measured.training.counts.feedback, 0);
+}
+
+#[test]
+fn without_words_nothing_is_fitted_twice() {
+    let heeded = heeded(Vec::new());
+
+    assert_eq!((heeded.set_aside, heeded.prepared.told.set_aside), (None, 0));
+}
