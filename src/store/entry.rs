@@ -253,7 +253,7 @@ pub(super) fn check_feedback(operation: &'static str, id: &str, bytes: &[u8]) ->
 
 /// The identity that a registry points at, if it has a model.
 pub fn current_model(registry: &Registry) -> Option<ModelId> {
-    Some(ModelId { lineage: registry.lineage?, generation: registry.generation, sha256: registry.sha256? })
+    registry.current()
 }
 
 #[cfg(test)]

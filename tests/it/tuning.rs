@@ -3,12 +3,13 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use nauthilus_neural::traffic::{self, Profile, Scenario, TrafficOptions};
+use nauthilus_neural::traffic::TrafficOptions;
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, SOON, Setup};
 use crate::support::eventually::eventually;
 use crate::support::redis::RedisServer;
+use crate::support::traffic;
 
 /// A signal reaches its end, whatever is being done.
 const DRAINED: Duration = Duration::from_secs(10);
@@ -17,18 +18,7 @@ const DRAINED: Duration = Duration::from_secs(10);
 fn history() -> &'static str {
     static LINES: OnceLock<String> = OnceLock::new();
     LINES.get_or_init(|| {
-        let records = traffic::generate(&TrafficOptions {
-            seed: 9,
-            days: 3.0,
-            users: 60,
-            attack_share: 0.4,
-            scenarios: vec![Scenario::Burst, Scenario::Dictionary],
-            profile: Profile::Easy,
-            ..TrafficOptions::default()
-        });
-        let lines: Vec<String> =
-            records.iter().map(|record| serde_json::to_string(record).expect("plain data")).collect();
-        lines.join("\n")
+        traffic::generated(&TrafficOptions { seed: 9, days: 3.0, users: 60, ..traffic::under_attack() })
     })
 }
 

@@ -4,11 +4,16 @@
 //! the time after; the rest of it is measured. Nothing but the feedback is new to the training that follows, so that nothing
 //! else can have helped.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod cases;
+mod rates;
+
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 
+use self::cases::{Case, HOLE, cases};
+use self::rates::Rates;
 use super::super::evaluate::{self, Labels, weak_labels};
 use super::super::failure::Failure;
 use super::super::offline::Player;
@@ -19,18 +24,12 @@ use crate::detection::attempt::Outcome;
 use crate::detection::event::Snapshot;
 use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::artifact::ModelArtifact;
-use crate::learning::evaluation::{self, Scored};
 use crate::learning::gate::Canary;
 use crate::learning::labels::LabelPolicy;
 use crate::learning::run::{self, Material, RunOutcome};
-use crate::learning::sample::{Feedback, Sample};
-use crate::numeric::Rng;
+use crate::learning::sample::Sample;
 use crate::traffic::{self, Habit};
 
-/// Habits whose failures are taken out: what looks most like guessing.
-const HOLE: [Habit; 3] = [Habit::StaleClient, Habit::DeadDevice, Habit::Forgotten];
-/// Items of feedback in each case.
-const ITEMS: usize = 10;
 /// Share of the time after in which people complain.
 const COMPLAINTS: f64 = 0.4;
 /// What a wrong case may cost in recall or false positives before it has to be refused.
@@ -58,27 +57,6 @@ impl Attempt<'_> {
 
 fn is_honest_failure(record: &CheckedRecord) -> bool {
     record.truth.label == Some(TrueLabel::Legit) && record.outcome == Some(Outcome::Failure)
-}
-
-/// Who says it.
-#[derive(Clone, Copy)]
-enum Authors {
-    One,
-    Ten,
-}
-
-/// What is tried.
-struct Case<'a> {
-    name: String,
-    items: Vec<&'a Attempt<'a>>,
-    says_attack: bool,
-    authors: Authors,
-    /// The habit that it is about.
-    habit: Option<Habit>,
-    /// On the model that has never seen the habits; otherwise on one that has seen everything.
-    hole: bool,
-    /// Whether what is said is wrong.
-    wrong: bool,
 }
 
 /// Runs all cases on one site.
@@ -114,80 +92,6 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
         results.push(base.retrain(setting, case, policy, &canaries, later)?);
     }
     Ok(json!({ "experiment": "feedback", "cases": results }))
-}
-
-fn cases<'a>(complaints: &'a [Attempt<'a>], hole: &ModelArtifact, whole: &ModelArtifact, seed: u64) -> Vec<Case<'a>> {
-    let mut cases = Vec::new();
-    let right = |name: String, items, authors, habit| Case {
-        name,
-        items,
-        says_attack: false,
-        authors,
-        habit: Some(habit),
-        hole: true,
-        wrong: false,
-    };
-    for habit in HOLE {
-        let worst = worst(complaints, habit, hole);
-        cases.push(right(format!("right, {}", habit.name()), one_each(&worst), Authors::Ten, habit));
-        cases.push(right(format!("right, {}, one author", habit.name()), one_each(&worst), Authors::One, habit));
-        cases.push(right(format!("right, {}, one account", habit.name()), one_account(&worst), Authors::One, habit));
-    }
-    let mut drawn = |name: &str, authors, says_attack, of: &dyn Fn(&Attempt<'_>) -> bool| {
-        let mut found: Vec<&Attempt<'_>> = complaints.iter().filter(|attempt| of(attempt)).collect();
-        Rng::new(seed, name).shuffle(&mut found);
-        let wrong = name.starts_with("wrong");
-        let items = one_each(&found);
-        cases.push(Case { name: name.to_owned(), items, says_attack, authors, habit: None, hole: false, wrong });
-    };
-    let blocked =
-        |attempt: &Attempt<'_>| whole.probability(&attempt.snapshot.values) > whole.thresholds.block.unwrap_or(0.5);
-    let success = |attempt: &Attempt<'_>| !attempt.is_attack() && attempt.record.outcome == Some(Outcome::Success);
-    let campaign = complaints.iter().find(|attempt| attempt.is_attack() && blocked(attempt));
-    let campaign = campaign.and_then(|attempt| attempt.record.truth.campaign.clone());
-    drawn("nothing", Authors::Ten, false, &|_| false);
-    drawn("right, what it knows", Authors::Ten, false, &success);
-    drawn("wrong, attacks excused", Authors::Ten, false, &|attempt| attempt.is_attack() && blocked(attempt));
-    drawn("wrong, attacks excused, one author", Authors::One, false, &|attempt| {
-        attempt.is_attack() && blocked(attempt)
-    });
-    drawn("wrong, one campaign excused, one author", Authors::One, false, &|attempt| {
-        attempt.is_attack() && attempt.record.truth.campaign == campaign
-    });
-    drawn("wrong, users accused", Authors::Ten, true, &success);
-    drawn("wrong, honest failures accused, one author", Authors::One, true, &|attempt| attempt.is_honest_failure());
-    cases
-}
-
-/// Attempts of a habit, those that the model takes most for an attack first: whoever is stopped complains.
-fn worst<'a>(attempts: &'a [Attempt<'a>], habit: Habit, model: &ModelArtifact) -> Vec<&'a Attempt<'a>> {
-    let mut found: Vec<(f64, &Attempt<'_>)> = attempts
-        .iter()
-        .filter(|attempt| attempt.has_habit(habit))
-        .map(|attempt| (model.logit(&attempt.snapshot.values), attempt))
-        .collect();
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    found.into_iter().map(|(_, attempt)| attempt).collect()
-}
-
-/// The first of each account, then the second of each, until there are enough.
-fn one_each<'a>(attempts: &[&'a Attempt<'a>]) -> Vec<&'a Attempt<'a>> {
-    let mut seen: BTreeMap<_, usize> = BTreeMap::new();
-    let mut ranked: Vec<(usize, &Attempt<'_>)> = Vec::with_capacity(attempts.len());
-    for attempt in attempts {
-        let nth = seen.entry(attempt.record.attempt.user.0).or_insert(0);
-        ranked.push((*nth, attempt));
-        *nth += 1;
-    }
-    ranked.sort_by_key(|(nth, _)| *nth);
-    ranked.into_iter().take(ITEMS).map(|(_, attempt)| attempt).collect()
-}
-
-/// All of the account of the first.
-fn one_account<'a>(attempts: &[&'a Attempt<'a>]) -> Vec<&'a Attempt<'a>> {
-    let Some(first) = attempts.first() else { return Vec::new() };
-    let user = first.record.attempt.user;
-    attempts.iter().filter(|attempt| attempt.record.attempt.user == user).take(ITEMS).copied().collect()
 }
 
 /// A model, and what it was trained on.
@@ -253,87 +157,6 @@ impl Base {
     }
 }
 
-impl Case<'_> {
-    fn said(&self, number: usize, attempt: &Attempt<'_>) -> Feedback {
-        let told = &attempt.record.attempt;
-        let author = match self.authors {
-            Authors::One => "author".to_owned(),
-            Authors::Ten => format!("author {number}"),
-        };
-        Feedback {
-            id: format!("item {number}"),
-            request: told.request,
-            client_ip: told.client_ip,
-            name: told.name,
-            user: told.user,
-            is_attack: self.says_attack,
-            author,
-            given_at: told.ts.plus_millis(3_600_000),
-            ts: told.ts,
-            outcome: attempt.record.outcome,
-            fingerprint: attempt.snapshot.fingerprint,
-            values: attempt.snapshot.values.clone(),
-        }
-    }
-}
-
-/// Shares of the later attempts that one model flags, at its own thresholds.
-struct Rates {
-    /// Attacks blocked.
-    recall: f64,
-    /// Attacks at least watched.
-    recall_watch: f64,
-    /// Attacks blocked at a threshold that would block one legitimate attempt in a thousand: without the luck of thresholds.
-    recall_at_fpr: Option<f64>,
-    /// Legitimate attempts blocked.
-    fpr: f64,
-    /// Failures of the habit by accounts that nobody gave feedback on: blocked, and at least watched.
-    habit_others: [Option<f64>; 2],
-    /// The same by all accounts.
-    habit_all: [Option<f64>; 2],
-}
-
-impl Rates {
-    fn of(model: &ModelArtifact, attempts: &[Attempt<'_>], habit: Option<Habit>, told: &BTreeSet<[u8; 16]>) -> Self {
-        let cuts = [model.thresholds.block, model.thresholds.watch].map(|cut| cut.unwrap_or(f64::INFINITY));
-        let scored: Vec<(&Attempt<'_>, f64)> =
-            attempts.iter().map(|attempt| (attempt, model.probability(&attempt.snapshot.values))).collect();
-        let ranked: Vec<Scored> = scored
-            .iter()
-            .map(|(attempt, score)| Scored { score: *score, attack: attempt.is_attack(), weight: 1.0 })
-            .collect();
-        let share = |cut: f64, of: &dyn Fn(&Attempt<'_>) -> bool| {
-            let (mut above, mut all) = (0u32, 0u32);
-            for (_, score) in scored.iter().filter(|(attempt, _)| of(attempt)) {
-                all += 1;
-                above += u32::from(*score > cut);
-            }
-            (all > 0).then(|| f64::from(above) / f64::from(all))
-        };
-        let of_habit = |attempt: &Attempt<'_>| habit.is_some_and(|habit| attempt.has_habit(habit));
-        let others = |attempt: &Attempt<'_>| of_habit(attempt) && !told.contains(&attempt.record.attempt.user.0);
-        Self {
-            recall: share(cuts[0], &|attempt| attempt.is_attack()).unwrap_or(0.0),
-            recall_watch: share(cuts[1], &|attempt| attempt.is_attack()).unwrap_or(0.0),
-            recall_at_fpr: evaluation::tpr_at_fpr(&ranked, 0.001),
-            fpr: share(cuts[0], &|attempt| !attempt.is_attack()).unwrap_or(0.0),
-            habit_others: cuts.map(|cut| share(cut, &others)),
-            habit_all: cuts.map(|cut| share(cut, &of_habit)),
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        let [others_blocked, others_watched] = self.habit_others;
-        let [blocked, watched] = self.habit_all;
-        json!({
-            "recall": self.recall, "recall_watch": self.recall_watch, "realised_fpr": self.fpr,
-            "recall_at_fpr": { "0.001": self.recall_at_fpr },
-            "habit": { "blocked": blocked, "watched": watched },
-            "habit_of_others": { "blocked": others_blocked, "watched": others_watched },
-        })
-    }
-}
-
 /// Prints all cases.
 pub fn show(report: &Value) {
     let heading = [
@@ -369,35 +192,4 @@ pub fn show(report: &Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::super::evaluate::overlay::tests::record;
-    use super::*;
-
-    fn attempts(records: &[CheckedRecord]) -> Vec<Attempt<'_>> {
-        let attempt = |record| Attempt { record, snapshot: Snapshot { fingerprint: 0, values: Vec::new() } };
-        records.iter().map(attempt).collect()
-    }
-
-    #[test]
-    fn items_come_from_as_many_accounts_as_there_are() {
-        let record = |number: usize| {
-            record(
-                &json!({ "username": format!("user{}", number / 6), "success": false,
-            "request_id": number.to_string() })
-                .to_string(),
-            )
-        };
-        let records: Vec<CheckedRecord> = (0..18).map(record).collect();
-        let attempts = attempts(&records);
-        let attempts: Vec<&Attempt<'_>> = attempts.iter().collect();
-
-        let accounts = |items: &[&Attempt<'_>]| -> Vec<usize> {
-            let users: BTreeSet<[u8; 16]> = items.iter().map(|item| item.record.attempt.user.0).collect();
-            users.iter().map(|user| items.iter().filter(|item| item.record.attempt.user.0 == *user).count()).collect()
-        };
-        let mut spread = accounts(&one_each(&attempts));
-        spread.sort_unstable();
-        assert_eq!(spread, [3, 3, 4]);
-        assert_eq!(accounts(&one_account(&attempts)), [6]);
-    }
-}
+mod tests;

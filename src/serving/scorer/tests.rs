@@ -3,8 +3,13 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::detection::additional::{FeatureList, Proposal};
+use crate::detection::additional::{FeatureList, Kind, Proposal};
+use crate::detection::attempt::{RequestKey, Timestamp};
+use crate::detection::event::{AttemptEvent, BootId};
+use crate::detection::record::AttemptRecord;
 use crate::learning::artifact::tests::artifact;
+use crate::serving::slot::ServedModel;
+use crate::store::registry::ModelId;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 

@@ -10,20 +10,24 @@ use super::http::Client;
 /// Records of a small site under attack, as NDJSON: enough for a training of a fraction of a second.
 pub fn history() -> &'static str {
     static LINES: OnceLock<String> = OnceLock::new();
-    LINES.get_or_init(|| {
-        let records = traffic::generate(&TrafficOptions {
-            seed: 7,
-            days: 2.0,
-            users: 30,
-            attack_share: 0.4,
-            scenarios: vec![Scenario::Burst, Scenario::Dictionary],
-            profile: Profile::Easy,
-            ..TrafficOptions::default()
-        });
-        let lines: Vec<String> =
-            records.iter().map(|record| serde_json::to_string(record).expect("plain data")).collect();
-        lines.join("\n")
-    })
+    LINES.get_or_init(|| generated(&TrafficOptions { seed: 7, days: 2.0, users: 30, ..under_attack() }))
+}
+
+/// A site on which two easy kinds of attack make up two fifths of the attempts.
+pub fn under_attack() -> TrafficOptions {
+    TrafficOptions {
+        attack_share: 0.4,
+        scenarios: vec![Scenario::Burst, Scenario::Dictionary],
+        profile: Profile::Easy,
+        ..TrafficOptions::default()
+    }
+}
+
+/// Generated records as NDJSON.
+pub fn generated(options: &TrafficOptions) -> String {
+    let records = traffic::generate(options);
+    let lines: Vec<String> = records.iter().map(|record| serde_json::to_string(record).expect("plain data")).collect();
+    lines.join("\n")
 }
 
 /// An attempt to score or to tell; `number` makes it a request of its own.

@@ -1,0 +1,185 @@
+//! Facts about how rows are built and split.
+
+use super::super::labels::OutcomeLabels;
+use super::super::sample::tests::{feedback, sample};
+use super::*;
+use crate::detection::additional::{FeatureList, Kind, Proposal};
+
+fn samples(count: u64, every_nth_fails: u64) -> Vec<(f64, Sample)> {
+    let fingerprint = FeatureSchema::compat6().fingerprint();
+    (0..count)
+        .map(|number| {
+            let mut sample = sample(number, number % every_nth_fails != 0);
+            sample.fingerprint = fingerprint;
+            (1.0, sample)
+        })
+        .collect()
+}
+
+fn prepared(samples: Vec<(f64, Sample)>, feedback: Vec<Feedback>, max: usize) -> Result<Prepared, NotEnoughData> {
+    build(samples, feedback, &OutcomeLabels, &FeatureSchema::compat6(), max, 1)
+}
+
+#[test]
+fn the_hold_out_is_later_than_everything_that_is_trained_on() {
+    let prepared = prepared(samples(500, 3), Vec::new(), 10_000).expect("enough");
+
+    let last = prepared.train.rows.last().expect("rows").ts;
+    assert!(prepared.hold_out.rows.iter().all(|row| row.ts > last));
+    assert_eq!(prepared.hold_out.rows.len(), 100);
+}
+
+#[test]
+fn too_few_and_one_class_are_named() {
+    assert_eq!(prepared(samples(99, 3), Vec::new(), 1000), Err(NotEnoughData::TooFew { have: 99 }));
+    assert!(prepared(samples(100, 3), Vec::new(), 1000).is_ok());
+    let asked = prepared(samples(200, 3), Vec::new(), 50);
+    assert_eq!(asked, Err(NotEnoughData::AskedForTooFew { asked: 50 }));
+    assert_eq!(
+        prepared(samples(200, 1_000_000).split_off(1), Vec::new(), 1000),
+        Err(NotEnoughData::OneClass { have: 199, which: "legitimate" })
+    );
+}
+
+#[test]
+fn a_persons_word_replaces_the_outcome_of_the_same_request() {
+    let mut word = feedback(3, false, "helpdesk");
+    word.fingerprint = FeatureSchema::compat6().fingerprint();
+
+    let prepared = prepared(samples(500, 3), vec![word.clone()], 10_000).expect("enough");
+
+    let rows: Vec<_> =
+        prepared.train.rows.iter().chain(&prepared.hold_out.rows).filter(|row| row.request == word.request).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].label, rows[0].from_feedback), (Label::Legit, true));
+}
+
+#[test]
+fn a_word_against_the_label_wins_and_is_told_and_one_that_agrees_is_not() {
+    let of_schema = |number, is_attack| Feedback {
+        fingerprint: FeatureSchema::compat6().fingerprint(),
+        ..feedback(number, is_attack, "helpdesk")
+    };
+    // Every third sample is a failure, which the policy calls an attack: 3 is one, 4 is not.
+    let words = vec![of_schema(3, false), of_schema(6, true), of_schema(4, true)];
+
+    let prepared = prepared(samples(500, 3), words, 10_000).expect("enough");
+
+    assert_eq!((prepared.told.counted, prepared.told.overruled), (3, 2));
+}
+
+#[test]
+fn the_age_of_a_word_is_counted_from_the_newest_moment_of_the_data() {
+    let newest = samples(500, 3).last().map(|(_, sample)| sample.ts).expect("samples");
+    let word = |number, given_at| Feedback {
+        fingerprint: FeatureSchema::compat6().fingerprint(),
+        given_at,
+        ..feedback(number, false, "helpdesk")
+    };
+    let words = vec![word(3, newest.plus_millis(-90 * 86_400_000)), word(300, newest)];
+
+    let prepared = prepared(samples(500, 3), words.clone(), 10_000).expect("enough");
+
+    let rows = || prepared.train.rows.iter().chain(&prepared.hold_out.rows);
+    let [old, fresh] =
+        [0, 1].map(|place: usize| rows().find(|row| row.request == words[place].request).map_or(0.0, |row| row.weight));
+    assert!(fresh > 0.0 && (old / fresh - 0.5).abs() < 1e-9, "{old} {fresh}");
+}
+
+#[test]
+fn a_sample_told_by_two_nodes_counts_once() {
+    let mut twice = samples(300, 3);
+    twice.extend(samples(300, 3));
+
+    let prepared = prepared(twice, Vec::new(), 10_000).expect("enough");
+
+    assert_eq!(prepared.counts.train + prepared.counts.hold_out, 300);
+    assert_eq!(prepared.counts.skipped, 300);
+}
+
+#[test]
+fn a_reduced_set_keeps_its_total_weight_per_class() {
+    let weight = |rows: &[Row], label| rows.iter().filter(|row| row.label == label).map(|row| row.weight).sum();
+    let all = prepared(samples(2000, 4), Vec::new(), 10_000).expect("enough");
+    let reduced = prepared(samples(2000, 4), Vec::new(), 200).expect("enough");
+
+    assert_eq!(reduced.train.rows.len(), 200);
+    for label in [Label::Attack, Label::Legit] {
+        let (all, reduced): (f64, f64) = (weight(&all.train.rows, label), weight(&reduced.train.rows, label));
+        assert!((all - reduced).abs() < 0.2 * all, "{label:?}: {all} became {reduced}");
+    }
+}
+
+#[test]
+fn samples_and_feedback_of_a_shorter_list_are_filled_up_with_missing() {
+    let proposals = ["risk", "score"].map(|name| Proposal { name: name.into(), kind: Kind::Number });
+    let schema = FeatureSchema::compat6().with_additional(&FeatureList::default().with(&proposals, 16, 0));
+    let mut word = feedback(1_000_000, true, "a");
+    word.fingerprint = FeatureSchema::compat6().fingerprint();
+    let mut mixed = samples(300, 3);
+    mixed[7].1.fingerprint = schema.fingerprint();
+    mixed[7].1.values.extend([0.5, 0.0, 0.25, 0.0]);
+    let request = mixed[7].1.request;
+
+    let prepared = build(mixed, vec![word], &OutcomeLabels, &schema, 10_000, 1).expect("enough");
+
+    let rows: Vec<_> = prepared.train.rows.iter().chain(&prepared.hold_out.rows).collect();
+    assert_eq!((prepared.counts.skipped, prepared.counts.feedback, rows.len()), (0, 1, 301));
+    for row in rows {
+        let told = row.request == request;
+        let block: [f64; 4] = if told { [0.5, 0.0, 0.25, 0.0] } else { [0.0, 1.0, 0.0, 1.0] };
+        assert_eq!((row.values.len(), &row.values[6..]), (10, &block[..]));
+    }
+}
+
+#[test]
+fn feedback_is_learnt_from_before_anything_is_judged_however_late_it_is() {
+    let words = (490..496).map(|number| {
+        let mut word = feedback(number, number % 2 == 0, "helpdesk");
+        word.fingerprint = FeatureSchema::compat6().fingerprint();
+        word
+    });
+    let prepared = prepared(samples(500, 3), words.collect(), 10_000).expect("enough");
+
+    let (core, validation) = prepared.train.split_last();
+
+    let told = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback).count();
+    assert!(told(&core) >= 4, "the others are held out: {}", told(&core));
+    assert_eq!((told(&validation), core.rows.len() + validation.rows.len()), (0, prepared.train.rows.len()));
+    let earlier = core.rows.iter().filter(|row| !row.from_feedback).all(|row| row.ts < validation.rows[0].ts);
+    assert!(earlier && core.rows.is_sorted_by_key(|row| row.ts));
+}
+
+#[test]
+fn a_threshold_rests_on_what_happened_and_not_on_what_people_said() {
+    let row = |number, from_feedback| {
+        let mut word = feedback(number, false, "helpdesk");
+        word.fingerprint = FeatureSchema::compat6().fingerprint();
+        let group = Groups::default();
+        Row { from_feedback, ..feedback_row(&word, 1.0, &group) }
+    };
+    let rows = Dataset { rows: vec![row(1, false), row(2, true), row(3, false)] };
+
+    assert_eq!(rows.negatives(|_| 0.5).len(), 2);
+}
+
+#[test]
+fn rows_of_one_network_share_a_group_on_both_sides_of_the_split() {
+    // The samples of one /24 go by their network, because their accounts have fewer rows.
+    let prepared = prepared(samples(500, 3), Vec::new(), 10_000).expect("enough");
+
+    let mut groups: Vec<u64> = prepared.train.rows.iter().chain(&prepared.hold_out.rows).map(|row| row.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    assert_eq!(groups.len(), 2, "10.0.0.0/24 and 10.0.1.0/24");
+}
+
+#[test]
+fn samples_of_another_schema_are_skipped_and_counted() {
+    let mut mixed = samples(300, 3);
+    mixed[5].1.fingerprint ^= 1;
+
+    let prepared = prepared(mixed, Vec::new(), 10_000).expect("enough");
+
+    assert_eq!(prepared.counts.skipped, 1);
+}

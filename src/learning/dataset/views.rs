@@ -1,0 +1,126 @@
+//! What trainings and measures want of rows.
+
+use super::split::{check_classes, reduce, sort};
+use super::{Counts, Dataset, Prepared, Row, SAMPLES_MIN};
+use crate::learning::calibration::Calibrates;
+use crate::learning::evaluation::Scored;
+use crate::learning::labels::Label;
+use crate::learning::standardizer::Standardizer;
+use crate::learning::threshold::Negative;
+use crate::learning::training::TrainingRow;
+
+/// One part in so many of the training rows, the last in time, says when to stop.
+const VALIDATION_PART: usize = 7;
+
+impl Row {
+    /// The values as they were recorded.
+    pub fn snapshot(&self) -> Vec<f32> {
+        // They came from f32: nothing is lost.
+        self.values.iter().map(|value| *value as f32).collect()
+    }
+}
+
+impl Prepared {
+    /// The same without anything that people said; `None` where they said nothing, or one class would be missing then.
+    pub fn without_words(&self) -> Option<Self> {
+        if self.counts.feedback == 0 {
+            return None;
+        }
+        let silent = |dataset: &Dataset| Dataset {
+            rows: dataset.rows.iter().filter(|row| !row.from_feedback).cloned().collect(),
+        };
+        let (train, hold_out) = (silent(&self.train), silent(&self.hold_out));
+        if train.rows.len() < SAMPLES_MIN || check_classes(train.rows.iter()).is_err() {
+            return None;
+        }
+        let counts = Counts {
+            train: train.rows.len(),
+            hold_out: hold_out.rows.len(),
+            feedback: 0,
+            skipped: self.counts.skipped,
+        };
+        Some(Self { train, hold_out, fresh: self.fresh.clone(), counts, told: self.told })
+    }
+
+    /// All rows but the feedback that is held out, in their order; at most `max` samples, drawn with `seed`, and all
+    /// other feedback.
+    pub fn everything(&self, max: usize, seed: u64) -> Dataset {
+        let told = self.train.rows.iter().filter(|row| row.from_feedback).cloned();
+        let all = self.train.rows.iter().chain(&self.hold_out.rows).chain(&self.fresh.rows);
+        let mut rows = reduce(all.filter(|row| !row.from_feedback).cloned().collect(), max, seed);
+        rows.extend(told);
+        sort(&mut rows);
+        Dataset { rows }
+    }
+}
+
+impl Dataset {
+    /// The earlier part with all feedback, and the last seventh of the other rows to watch a training by. Both empty where
+    /// either would lack a class.
+    ///
+    /// Feedback is mostly about what happened last. Were it only watched by, the model that the gate judges would not have
+    /// learnt from it, and the one that serves would: nobody would see what a wrong word costs.
+    pub fn split_last(&self) -> (Self, Self) {
+        let (told, rows): (Vec<Row>, Vec<Row>) = self.rows.iter().cloned().partition(|row| row.from_feedback);
+        let (core, validation) = rows.split_at(rows.len() - rows.len() / VALIDATION_PART);
+        let both = |rows: &[Row]| check_classes(rows.iter()).is_ok();
+        if !both(core) || !both(validation) {
+            return Default::default();
+        }
+        let mut core = [core, &told].concat();
+        sort(&mut core);
+        (Self { rows: core }, Self { rows: validation.to_vec() })
+    }
+
+    /// Mean and deviation of every feature, by the rows' weights.
+    pub fn standardizer(&self, width: usize) -> Standardizer {
+        let snapshots: Vec<_> = self.rows.iter().map(|row| (row.snapshot(), row.weight)).collect();
+        Standardizer::fit(width, snapshots.iter().map(|(snapshot, weight)| (snapshot.as_slice(), *weight)))
+    }
+
+    /// The same rows with standardised values.
+    pub fn standardised(&self, standardizer: &Standardizer) -> Self {
+        let mut standardised = self.clone();
+        for row in &mut standardised.rows {
+            standardizer.apply(&row.snapshot(), &mut row.values);
+        }
+        standardised
+    }
+
+    /// The rows as the trainer takes them.
+    pub fn training_rows(&self) -> Vec<TrainingRow<'_>> {
+        self.rows
+            .iter()
+            .map(|row| TrainingRow { values: &row.values, attack: row.label == Label::Attack, weight: row.weight })
+            .collect()
+    }
+
+    /// The legitimate rows as a threshold wants them. Without feedback: people speak of what was stopped, which says nothing
+    /// about how often that happens, and with a handful of excused attacks a threshold would rise above them.
+    pub fn negatives(&self, probability: impl Fn(&Row) -> f64) -> Vec<Negative> {
+        let legit = self.rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback);
+        legit.map(|row| Negative { score: probability(row), represents: row.represents, group: row.group }).collect()
+    }
+
+    /// What a model can be calibrated with on these rows.
+    pub fn calibrates(&self) -> Calibrates {
+        let rows: Vec<_> = self.rows.iter().map(|row| (row.label == Label::Attack, row.represents)).collect();
+        Calibrates::by(&rows)
+    }
+
+    /// At most `max` of the rows that are no feedback, drawn with `seed` as for a training, in their order.
+    pub fn drawn(&self, max: usize, seed: u64) -> Self {
+        let rows = self.rows.iter().filter(|row| !row.from_feedback).cloned().collect();
+        let mut rows = reduce(rows, max, seed);
+        sort(&mut rows);
+        Self { rows }
+    }
+
+    /// The rows as `probability` scores them.
+    pub fn scored(&self, probability: impl Fn(&Row) -> f64) -> Vec<Scored> {
+        self.rows
+            .iter()
+            .map(|row| Scored { score: probability(row), attack: row.label == Label::Attack, weight: row.weight })
+            .collect()
+    }
+}

@@ -1,0 +1,69 @@
+//! From what a caller tells to an attempt: bounds, look-ups, additional features, and what the site says of it.
+
+use super::Scorer;
+use crate::detection::additional::{Given, GivenValue, Kind};
+use crate::detection::attempt::{Attempt, Timestamp};
+use crate::detection::features::{FeatureContext, FeatureSchema};
+use crate::detection::record::{AttemptRecord, CheckedRecord, RecordError};
+use crate::random;
+use crate::serving::site::Site;
+
+impl Scorer {
+    /// Checks a record that may lie in the past.
+    ///
+    /// # Errors
+    /// The first field that is missing or out of bounds.
+    pub fn check(&self, record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
+        self.checked(record, None, now)
+    }
+
+    fn checked(
+        &self,
+        record: AttemptRecord,
+        fallback_ts: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<CheckedRecord, RecordError> {
+        let mut checked = record.check(fallback_ts, now, &self.pseudonyms.load(), random::id)?;
+        self.geo.load().complete(checked.attempt.client_ip, &mut checked.attempt.client);
+        Ok(checked)
+    }
+
+    pub(super) fn check_live(&self, mut record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
+        // The node's clock is the event time of what happens now; a caller's clock may be anything.
+        record.ts = None;
+        self.checked(record, Some(now), now)
+    }
+
+    /// Finds the additional features of a request in the fleet's list: notes the texts that are counted, lets new names wait,
+    /// and counts what is not looked at.
+    pub(super) fn take_in(&self, schema: &FeatureSchema, checked: &mut CheckedRecord) {
+        if checked.given == Given::default() {
+            return;
+        }
+        self.metrics.additional_features_skipped("bounds", checked.given.skipped);
+        let list = schema.additional();
+        let live_max = self.config.load().ml.additional_features_max;
+        for feature in &checked.given.features {
+            match list.live().find(|slot| slot.name == feature.name) {
+                Some(slot) if !feature.fits(slot.kind) => self.metrics.additional_features_skipped("kind", 1),
+                Some(slot) => {
+                    if let (Kind::Embedding, GivenValue::Text(hash)) = (slot.kind, feature.value) {
+                        checked.attempt.categories.push(hash);
+                    }
+                }
+                None if FeatureSchema::is_standard(&feature.name) => {
+                    self.metrics.additional_features_skipped("standard", 1);
+                }
+                None if list.has_room(live_max) && self.schema.propose(feature) => {}
+                None => self.metrics.additional_features_skipped("full", 1),
+            }
+        }
+    }
+
+    pub(super) fn context(&self, site: &Site, attempt: &Attempt) -> FeatureContext {
+        FeatureContext {
+            suspicious: attempt.suspicious_network.unwrap_or(false) || site.suspects(attempt.client_ip),
+            hour: site.hour(attempt.ts),
+        }
+    }
+}

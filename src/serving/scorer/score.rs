@@ -1,0 +1,128 @@
+//! One score: a snapshot, what the model says of it, and what the caller is told.
+
+use std::sync::Arc;
+
+use super::{ScoreAnswer, ScoreError, Scorer};
+use crate::config::Config;
+use crate::detection::attempt::{Attempt, Timestamp};
+use crate::detection::event::{Decision, Snapshot};
+use crate::detection::features::FeatureSchema;
+use crate::detection::record::AttemptRecord;
+use crate::detection::tracker::Begin;
+use crate::detection::verdict::{self, Verdict, VerdictInput, WeightedRule};
+use crate::serving::explain;
+use crate::serving::mode;
+use crate::serving::slot::ServedModel;
+
+impl Scorer {
+    /// Scores one attempt that happens `now`; `monotonic_ms` starts its wait for an outcome.
+    ///
+    /// # Errors
+    /// A field out of bounds, or a request id that belongs to another attempt. Nothing is counted then.
+    pub fn score(&self, record: AttemptRecord, now: Timestamp, monotonic_ms: u64) -> Result<ScoreAnswer, ScoreError> {
+        let site = self.site.load();
+        let wants_explanation = record.explain == Some(true);
+        let mut checked = self.check_live(record, now)?;
+        let schema = self.schema.load();
+        self.take_in(&schema, &mut checked);
+        let attempt = checked.attempt;
+        let trusted = site.trusts(&attempt);
+        let context = self.context(&site, &attempt);
+        let config = self.config.load();
+        let model = self.slot.load();
+
+        let mut state = self.lock();
+        if !attempt.no_auth
+            && let Some(known) = state.tracker.lookup(attempt.request)
+            && !known.attempt.same_content(&attempt)
+        {
+            return Err(ScoreError::Conflict);
+        }
+        let snapshot = match state.tracker.lookup(attempt.request).and_then(|known| known.snapshot.clone()) {
+            // Asked again: the features are those of the first time.
+            Some(earlier) => earlier,
+            None => {
+                let activity = state.tracker.activity();
+                Arc::new(schema.snapshot_with(activity, &attempt, &context, &checked.given))
+            }
+        };
+        let known_good = state.tracker.activity().known_good(attempt.user, attempt.client_ip, attempt.ts);
+        let at_home = !trusted && state.tracker.activity().at_home(attempt.user, attempt.client_ip, attempt.ts);
+        let scored = model.as_deref().and_then(|model| Some((model, probability(&schema, &snapshot, model)?)));
+        let answer = self.answer(&config, scored, &attempt, trusted, known_good);
+        if !attempt.no_auth {
+            let decision = Decision { probability: answer.probability.map(|p| p as f32), verdict: answer.verdict };
+            let request = attempt.request;
+            match state.tracker.begin(&attempt, Some(Arc::clone(&snapshot)), Some(decision)) {
+                Begin::New => {
+                    self.metrics.attempts_ingested(1);
+                    state.pending.insert(request, monotonic_ms);
+                    if at_home && answer.model.is_some() {
+                        state.blocks.note(&attempt, answer.would_be == Verdict::Block);
+                    }
+                }
+                Begin::Same(_) => {}
+                Begin::Conflict => return Err(ScoreError::Conflict),
+            }
+        }
+        drop(state);
+        let explained = model.filter(|_| wants_explanation);
+        let explanation = explained.and_then(|model| explain::explain(&config, &schema, &model, &snapshot).ok());
+        Ok(ScoreAnswer { request_id: checked.request_id, explanation, ..answer })
+    }
+
+    fn answer(
+        &self,
+        config: &Config,
+        scored: Option<(&ServedModel, f64)>,
+        attempt: &Attempt,
+        trusted: bool,
+        known_good: bool,
+    ) -> ScoreAnswer {
+        let (usable, probability) = scored.unzip();
+        let thresholds = usable.map(|model| model.artifact.thresholds).unwrap_or_default();
+        let block_threshold = config.ml.threshold.or(thresholds.block);
+        let switched_on = self.mode.switched_on();
+        let decided = verdict::decide(&VerdictInput {
+            trusted,
+            enabled: config.ml.enabled,
+            trained: usable.is_some(),
+            learning_mode: switched_on,
+            dry_run: config.ml.dry_run,
+            static_rule_triggered: attempt.static_rule_triggered,
+            probability,
+            block_threshold,
+            watch_threshold: thresholds.watch,
+            known_good,
+            protection: None,
+            override_rules: config.ml.may_override_rules.then(|| WeightedRule {
+                static_weight: config.ml.static_weight,
+                ml_weight: config.ml.ml_weight,
+                // Upstream's fixed threshold for the weighted sum, unless the operator set one.
+                threshold: config.ml.threshold.unwrap_or(0.7),
+            }),
+        });
+        ScoreAnswer {
+            request_id: String::new(),
+            verdict: decided.verdict,
+            would_be: decided.would_be,
+            probability,
+            threshold: if usable.is_some() { block_threshold } else { None },
+            learning_mode: mode::effective(switched_on, usable.is_some(), config.ml.dry_run),
+            reason: decided.reason.into(),
+            retry_after_s: None,
+            model: usable.map(|model| model.id),
+            explanation: None,
+        }
+    }
+}
+
+/// What a model says about a snapshot; `None` when its schema is not a beginning of ours, or the snapshot's.
+fn probability(schema: &FeatureSchema, snapshot: &Snapshot, model: &ServedModel) -> Option<f64> {
+    let width = model.artifact.model.inputs();
+    if !schema.accepts(model.artifact.schema.fingerprint, width) {
+        return None;
+    }
+    let values = schema.align(snapshot.fingerprint, &snapshot.values, width)?;
+    Some(model.artifact.probability(&values))
+}
