@@ -18,5 +18,6 @@ mod service;
 mod store_contract;
 mod store_differential;
 mod support;
+mod thresholds;
 mod tidy;
 mod tuning;
