@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test lint doc deny unit scripts check ci
+.PHONY: help build test lint doc deny unit scripts prior check ci
 
 help:
 	@echo "make build   the release binary, target/release/nauthilus-neural"
@@ -12,6 +12,7 @@ help:
 	@echo "make deny    licences and sources of dependencies"
 	@echo "make unit    syntax and exposure of the systemd unit"
 	@echo "make check   all of the above but the build; what .ci/run runs"
+	@echo "make prior   the shipped prior model anew; fails if that gives other bytes than are checked in"
 	@echo "make scripts shellcheck over the scripts, for whoever changes one"
 
 build:
@@ -36,6 +37,10 @@ scripts:
 
 unit:
 	scripts/check-unit.sh
+
+prior:
+	$(CARGO) run --locked --release -- experiment prior --out src/serving/prior/ext-mlp16.model
+	git diff --exit-code --stat -- src/serving/prior/ext-mlp16.model
 
 check ci:
 	.ci/run

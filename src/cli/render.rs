@@ -131,6 +131,9 @@ pub fn status(status: &Value) -> Result<(), Failure> {
     let node = &status["node"];
     out!("{} · version {} · up {} s", text(&node["name"]), text(&node["version"]), text(&node["uptime_s"]));
     model("model", &status["model"]);
+    if status["prior"] == true {
+        out!("prior: the shipped model scores, and only watches");
+    }
     let on = status["learning_mode"].as_bool().unwrap_or(true);
     out!("learning mode: {}{}", if on { "on" } else { "off" }, mode_setting(&status["mode"]));
     let candidate = &status["candidate"];
@@ -235,7 +238,11 @@ fn odds(factor: f64) -> String {
 pub fn explanation(explanation: &Value) -> Result<(), Failure> {
     let number = |value: &Value| value.as_f64().unwrap_or_default();
     out!("request {}: probability of attack {}", text(&explanation["request_id"]), text(&explanation["probability"]));
-    model("explained with the model in use", &explanation["model"]);
+    if explanation["prior"] == true {
+        out!("explained with the shipped prior model: none is trained");
+    } else {
+        model("explained with the model in use", &explanation["model"]);
+    }
     out!("logit {:.2}; ordinary logins have {:.2}", number(&explanation["logit"]), number(&explanation["base_logit"]));
     let mut table = table(&["group", "logit", "odds", "why"]);
     for part in explanation["contributions"].as_array().into_iter().flatten() {

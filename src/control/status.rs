@@ -74,6 +74,7 @@ impl StatusView {
             },
             "model": self.slot.id(),
             "trained": self.scorer.trained(),
+            "prior": self.scorer.prior().is_some(),
             "learning_mode": self.scorer.learning_mode(),
             "mode": self.mode(),
             "candidate": level.as_ref().and_then(|level| level.candidate.as_ref()).map(modes::candidate_entry),

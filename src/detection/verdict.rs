@@ -70,6 +70,8 @@ pub struct VerdictInput {
     pub enabled: bool,
     /// The serving model has been trained on this site.
     pub trained: bool,
+    /// The probability comes from the model that is shipped: it has no say.
+    pub prior: bool,
     /// The fleet only learns.
     pub learning_mode: bool,
     /// This node only watches.
@@ -128,6 +130,8 @@ fn only_rules_decide(input: &VerdictInput) -> Option<&'static str> {
         Some("machine learning is disabled: static rules decide")
     } else if input.dry_run {
         Some("dry run: static rules decide")
+    } else if !input.trained && input.prior {
+        Some("no trained model: static rules decide, the shipped prior model only watches")
     } else if !input.trained {
         Some("no trained model: static rules decide")
     } else if input.learning_mode {
@@ -228,6 +232,7 @@ mod tests {
         let rows = [
             VerdictInput { enabled: false, ..serving(1.0) },
             VerdictInput { trained: false, ..serving(1.0) },
+            VerdictInput { trained: false, prior: true, ..serving(1.0) },
             VerdictInput { learning_mode: true, ..serving(1.0) },
             VerdictInput { dry_run: true, ..serving(1.0) },
         ];

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::slot::ServedModel;
+use super::prior::Current;
 use crate::config::Config;
 use crate::detection::event::Snapshot;
 use crate::detection::features::FeatureSchema;
@@ -20,8 +20,11 @@ pub struct ExplainAnswer {
     /// What the model that serves now says of it, which may be another than scored it then.
     #[serde(flatten)]
     pub explanation: Explanation,
-    /// The model that serves now.
-    pub model: ModelId,
+    /// The model that serves now; `None` when it is the prior.
+    pub model: Option<ModelId>,
+    /// The prior says it: the site has no model of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub prior: bool,
 }
 
 /// Explains `snapshot` with `model`. The block threshold is the one that a score would be judged by now.
@@ -31,9 +34,8 @@ pub struct ExplainAnswer {
 pub fn explain(
     config: &Config,
     schema: &FeatureSchema,
-    model: &ServedModel,
+    model: Current<'_>,
     snapshot: &Snapshot,
 ) -> Result<Explanation, ExplanationError> {
-    let block_threshold = config.ml.threshold.or(model.artifact.thresholds.block);
-    explanation::explain(&model.artifact, schema, snapshot, block_threshold)
+    explanation::explain(model.artifact, schema, snapshot, model.block_threshold(config))
 }

@@ -10,6 +10,7 @@ pub mod geo;
 pub mod heard;
 pub mod hindsight;
 pub mod mode;
+pub mod prior;
 pub mod schema;
 pub mod scorer;
 pub mod site;

@@ -23,6 +23,7 @@ use super::geo::GeoDatabases;
 use super::heard::Heard;
 use super::hindsight::{Inbox, Memory};
 use super::mode::{self, LearningMode};
+use super::prior;
 use super::schema::SchemaSlot;
 use super::site::Site;
 use super::slot::ModelSlot;
@@ -32,6 +33,7 @@ use crate::detection::features::FeatureSchema;
 use crate::detection::pending::Pending;
 use crate::detection::pseudonym::Pseudonymizer;
 use crate::detection::tracker::{Tracker, TrackerLimits};
+use crate::learning::artifact::ModelArtifact;
 use crate::telemetry::metrics::Metrics;
 
 /// What the request path shares with the rest of the node.
@@ -41,6 +43,8 @@ pub struct Scorer {
     geo: ArcSwap<GeoDatabases>,
     schema: Arc<SchemaSlot>,
     slot: Arc<ModelSlot>,
+    /// Asked only while the slot is empty.
+    prior: Option<Arc<ModelArtifact>>,
     mode: Arc<LearningMode>,
     pseudonyms: ArcSwap<Pseudonymizer>,
     state: Mutex<State>,
@@ -87,6 +91,7 @@ impl Scorer {
         let config = parts.config.load();
         let site = Site::new(&config, &parts.pseudonymizer);
         let limits = limits(&config);
+        let prior = prior::of(&config).map(Arc::new);
         let memory = Mutex::new(Memory::new(config.limits.hindsight_bytes_max));
         drop(config);
         Self {
@@ -95,6 +100,7 @@ impl Scorer {
             geo: ArcSwap::from_pointee(parts.geo),
             schema: parts.schema,
             slot: parts.slot,
+            prior,
             mode: parts.mode,
             pseudonyms: ArcSwap::from_pointee(parts.pseudonymizer),
             state: Mutex::new(State {
@@ -140,7 +146,16 @@ impl Scorer {
         self.reload();
     }
 
-    /// Whether a model serves.
+    /// The model that came with the program, while it is what scores.
+    pub fn prior(&self) -> Option<Arc<ModelArtifact>> {
+        if self.trained() { None } else { self.prior_by(&self.config.load()) }
+    }
+
+    fn prior_by(&self, config: &Config) -> Option<Arc<ModelArtifact>> {
+        self.prior.clone().filter(|_| config.ml.enabled && config.ml.prior)
+    }
+
+    /// Whether a model of this site serves.
     pub fn trained(&self) -> bool {
         self.slot.id().is_some()
     }

@@ -74,7 +74,7 @@ async fn any_node_explains_a_request_that_another_has_scored() {
 
 #[tokio::test]
 async fn what_cannot_be_explained_says_why() {
-    let daemon = Daemon::start(Setup::new("alone")).await;
+    let daemon = Daemon::start(Setup::new("alone").set("ml.prior", "false")).await;
     let untrained = traffic::attempt(1, "198.51.100.7", "alice");
     traffic::login(&daemon.http, &untrained, true).await;
     let none = daemon.http.get("/v1/explain/request-1").await;
@@ -95,7 +95,7 @@ async fn what_cannot_be_explained_says_why() {
 
 #[tokio::test]
 async fn a_score_explains_itself_when_asked() {
-    let daemon = Daemon::start(Setup::new("alone")).await;
+    let daemon = Daemon::start(Setup::new("alone").set("ml.prior", "false")).await;
     let asking = |number: usize, id: &str| {
         let mut attempt = traffic::attempt(number, "198.51.100.7", "alice");
         attempt["request_id"] = id.into();

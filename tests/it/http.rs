@@ -28,7 +28,7 @@ async fn state(daemon: &Daemon) -> Value {
 
 #[tokio::test]
 async fn a_bad_request_is_refused_by_field_and_changes_nothing() {
-    let daemon = Daemon::start(Setup::new("alone")).await;
+    let daemon = Daemon::start(Setup::new("alone").set("ml.prior", "false")).await;
     let known = traffic::attempt(1, "198.51.100.7", "alice");
     traffic::login(&daemon.http, &known, true).await;
     let all_stored = || async {

@@ -12,6 +12,7 @@ mod fleet;
 mod http;
 mod labels;
 mod modes;
+mod prior;
 mod restart;
 mod schedule;
 mod service;

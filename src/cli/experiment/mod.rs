@@ -1,10 +1,14 @@
-//! `experiment`: what feedback does to a model, and how soon a new kind of attack is learnt, on generated traffic.
+//! `experiment`: what feedback does to a model, how soon a new kind of attack is learnt, and the prior that is shipped, all on
+//! generated traffic.
 //!
 //! Everything goes the way that it goes in a daemon: the same features, labels, recipe and gate, on made-up logins of which
 //! the truth is known. Nothing here says what a real site would see.
 
 mod feedback;
 mod new_kind;
+mod prior;
+
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -33,6 +37,8 @@ enum Experiment {
     Feedback,
     /// A kind of attack that no model has seen begins while the daemon lives
     NewKind,
+    /// Train the model that comes with the program; takes no options but --out
+    Prior,
 }
 
 /// Arguments of `experiment`.
@@ -41,6 +47,9 @@ pub struct ExperimentArgs {
     /// What to try
     #[arg(value_enum)]
     experiment: Experiment,
+    /// Where prior writes the model
+    #[arg(long, value_name = "FILE", required_if_eq("experiment", "prior"))]
+    out: Option<PathBuf>,
     /// Seeds of the traffic; each is an experiment of its own
     #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "1")]
     seed: Vec<u64>,
@@ -63,6 +72,9 @@ pub struct ExperimentArgs {
 
 /// Carries out `experiment`.
 pub fn run(common: &Common, args: &ExperimentArgs) -> Result<(), Failure> {
+    if let (Experiment::Prior, Some(out)) = (args.experiment, &args.out) {
+        return prior::run(out, common.json);
+    }
     if !(args.days > 0.0 && args.days <= traffic::DAYS_MAX) {
         return Err(Failure::usage(format!("--days must be above 0 and at most {}", traffic::DAYS_MAX)));
     }
@@ -76,13 +88,19 @@ pub fn run(common: &Common, args: &ExperimentArgs) -> Result<(), Failure> {
         let traffic = Traffic::new(args, *seed)?;
         let mut result = match args.experiment {
             Experiment::Feedback => feedback::run(&setting, &traffic, *seed)?,
+<<<<<<< ours
             Experiment::NewKind => new_kind::run(&setting, &traffic, *seed)?,
+=======
+            Experiment::NewKind => new_kind::run(&setting, &traffic)?,
+            Experiment::Prior => return Err(Failure::usage("prior needs --out")),
+>>>>>>> theirs
         };
         if !common.json {
             out!("seed {seed}");
             match args.experiment {
                 Experiment::Feedback => feedback::show(&result),
                 Experiment::NewKind => new_kind::show(&result),
+                Experiment::Prior => {}
             }
         }
         result["seed"] = json!(seed);

@@ -72,6 +72,9 @@ pub struct MlConfig {
     pub enabled: bool,
     /// Features and kind of model. Default: `"ext-mlp16"`.
     pub profile: Profile,
+    /// Score with the model that comes with the program while the site has none of its own. Default: true. It only watches:
+    /// answers are the static rule's. Only `ext-mlp16` has one.
+    pub prior: bool,
     /// Score and log, but answer what the static rule says. Default: false. Local to this node, and stronger than the
     /// fleet's learning mode.
     pub dry_run: bool,
@@ -122,6 +125,7 @@ impl Default for MlConfig {
         Self {
             enabled: true,
             profile: Profile::default(),
+            prior: true,
             dry_run: false,
             breaker: true,
             may_override_rules: false,

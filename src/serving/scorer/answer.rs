@@ -31,7 +31,7 @@ pub struct ScoreAnswer {
     pub verdict: Verdict,
     /// What the model alone would have said.
     pub would_be: Verdict,
-    /// Of an attack, 0–1; `None` when no model serves.
+    /// Of an attack, 0–1; `None` when neither a model nor the prior serves.
     pub probability: Option<f64>,
     /// Probability above which the model says `block`; `None` when it may only watch.
     pub threshold: Option<f64>,
@@ -42,7 +42,7 @@ pub struct ScoreAnswer {
     /// Seconds after which asking again makes sense; `None`: nothing limits it, the only case so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
-    /// Which model gave the probability; `None` when none serves.
+    /// Which model gave the probability; `None` when none serves, and when the prior gave it.
     pub model: Option<ModelId>,
     /// What made the probability; only if the caller asked for it, a model serves and has something to compare with.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,9 +10,10 @@ use crate::detection::features::FeatureSchema;
 use crate::detection::record::AttemptRecord;
 use crate::detection::tracker::Begin;
 use crate::detection::verdict::{self, Verdict, VerdictInput, WeightedRule};
+use crate::learning::artifact::ModelArtifact;
 use crate::serving::explain;
 use crate::serving::mode;
-use crate::serving::slot::ServedModel;
+use crate::serving::prior::Current;
 
 impl Scorer {
     /// Scores one attempt that happens `now`; `monotonic_ms` starts its wait for an outcome.
@@ -30,6 +31,8 @@ impl Scorer {
         let context = self.context(&site, &attempt);
         let config = self.config.load();
         let model = self.slot.load();
+        let prior = if model.is_none() { self.prior_by(&config) } else { None };
+        let current = model.as_deref().map(Current::from).or(prior.as_deref().map(Current::prior));
 
         let mut state = self.lock();
         if !attempt.no_auth
@@ -48,7 +51,7 @@ impl Scorer {
         };
         let known_good = state.tracker.activity().known_good(attempt.user, attempt.client_ip, attempt.ts);
         let at_home = !trusted && state.tracker.activity().at_home(attempt.user, attempt.client_ip, attempt.ts);
-        let scored = model.as_deref().and_then(|model| Some((model, probability(&schema, &snapshot, model)?)));
+        let scored = current.and_then(|model| Some((model, probability(&schema, &snapshot, model.artifact)?)));
         let answer = self.answer(&config, scored, &attempt, trusted, known_good);
         if !attempt.no_auth {
             let decision = Decision { probability: answer.probability.map(|p| p as f32), verdict: answer.verdict };
@@ -66,27 +69,29 @@ impl Scorer {
             }
         }
         drop(state);
-        let explained = model.filter(|_| wants_explanation);
-        let explanation = explained.and_then(|model| explain::explain(&config, &schema, &model, &snapshot).ok());
+        let explained = current.filter(|_| wants_explanation);
+        let explanation = explained.and_then(|model| explain::explain(&config, &schema, model, &snapshot).ok());
         Ok(ScoreAnswer { request_id: checked.request_id, explanation, ..answer })
     }
 
     fn answer(
         &self,
         config: &Config,
-        scored: Option<(&ServedModel, f64)>,
+        scored: Option<(Current<'_>, f64)>,
         attempt: &Attempt,
         trusted: bool,
         known_good: bool,
     ) -> ScoreAnswer {
         let (usable, probability) = scored.unzip();
         let thresholds = usable.map(|model| model.artifact.thresholds).unwrap_or_default();
-        let block_threshold = config.ml.threshold.or(thresholds.block);
+        let block_threshold = usable.and_then(|model| model.block_threshold(config));
+        let id = usable.and_then(|model| model.id);
         let switched_on = self.mode.switched_on();
         let decided = verdict::decide(&VerdictInput {
             trusted,
             enabled: config.ml.enabled,
-            trained: usable.is_some(),
+            trained: id.is_some(),
+            prior: usable.is_some() && id.is_none(),
             learning_mode: switched_on,
             dry_run: config.ml.dry_run,
             static_rule_triggered: attempt.static_rule_triggered,
@@ -107,22 +112,22 @@ impl Scorer {
             verdict: decided.verdict,
             would_be: decided.would_be,
             probability,
-            threshold: if usable.is_some() { block_threshold } else { None },
-            learning_mode: mode::effective(switched_on, usable.is_some(), config.ml.dry_run),
+            threshold: block_threshold,
+            learning_mode: mode::effective(switched_on, id.is_some(), config.ml.dry_run),
             reason: decided.reason.into(),
             retry_after_s: None,
-            model: usable.map(|model| model.id),
+            model: id,
             explanation: None,
         }
     }
 }
 
 /// What a model says about a snapshot; `None` when its schema is not a beginning of ours, or the snapshot's.
-fn probability(schema: &FeatureSchema, snapshot: &Snapshot, model: &ServedModel) -> Option<f64> {
-    let width = model.artifact.model.inputs();
-    if !schema.accepts(model.artifact.schema.fingerprint, width) {
+fn probability(schema: &FeatureSchema, snapshot: &Snapshot, model: &ModelArtifact) -> Option<f64> {
+    let width = model.model.inputs();
+    if !schema.accepts(model.schema.fingerprint, width) {
         return None;
     }
     let values = schema.align(snapshot.fingerprint, &snapshot.values, width)?;
-    Some(model.artifact.probability(&values))
+    Some(model.probability(&values))
 }
