@@ -7,10 +7,11 @@
 //! In reading order: an [`record::AttemptRecord`] from outside becomes an [`attempt::Attempt`] ([`pseudonym`] hides the
 //! names); [`features`] computes its snapshot from [`activity`]; [`verdict`] turns a probability into an answer;
 //! [`tracker`] holds what one node has seen and applies the [`event`]s of the others; [`pending`] remembers whose outcome
-//! is still open.
+//! is still open; [`attacks`] finds what is spread over many addresses or accounts.
 
 pub mod activity;
 pub mod additional;
+pub mod attacks;
 pub mod attempt;
 pub mod client;
 pub(crate) mod codec;
