@@ -56,7 +56,7 @@ async fn warm_node(root: &std::path::Path) -> Node {
     while node.app.log.queued() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let caller = Caller { who: "bench".to_owned(), origin: "bench" };
+    let caller = Caller { who: "bench".to_owned(), origin: "bench", peer: None };
     let train = TrainCommand { samples: None, epochs: None, tune: false, wait: true, id: None };
     let trained = node.app.control.execute(Command::Train(train), &caller).await.expect("a training");
     assert_eq!(trained["outcome"], "promoted", "{trained}");
@@ -67,7 +67,7 @@ async fn http(node: &Node) {
     let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
     let address = listener.local_addr().expect("a bound address");
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(api::server::serve(listener, api::router(node.app.clone()), stop.clone()));
+    let serving = tokio::spawn(api::server::serve(listener, node.app.clone(), stop.clone()));
     let mut stream = TcpStream::connect(address).await.expect("a listening server");
     stream.set_nodelay(true).expect("a TCP socket");
     let mut took = Vec::with_capacity(REQUESTS);

@@ -107,10 +107,9 @@ async fn serve(config: Config, config_file: Option<PathBuf>, log: LogHandle) -> 
         error!("{notice}");
         node.notices.store(Arc::new(vec![notice]));
     }
-    let router = api::router(node.app.clone());
+    let app = node.app.clone();
     let address = listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
-    node.supervisor
-        .spawn("http", Kind::Critical, move |stop| api::server::serve(listener.clone(), router.clone(), stop));
+    node.supervisor.spawn("http", Kind::Critical, move |stop| api::server::serve(listener.clone(), app.clone(), stop));
     info!("listening on {address}");
     say(notifier.ready(&format!("scoring on {address}, store: {backend:?}")));
 

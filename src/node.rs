@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::api::App;
 use crate::api::auth::{Auth, Token};
 use crate::api::command_listener::CommandListener;
+use crate::api::jwt::Verifier;
 use crate::clock;
 use crate::config::secrets::Secrets;
 use crate::config::{Config, Problem, Profile, Role, host_name};
@@ -418,9 +419,10 @@ impl Node {
 /// The access rules of a configuration: its tokens and the administrator's own.
 fn access(config: &Config, configured: Secrets, state_dir: &StateDir) -> Result<Auth, StateError> {
     let mut tokens = vec![Token { role: Role::Admin, secret: secrets::admin_token(state_dir)? }];
+    let jwt = Verifier::new(configured.jwt_keys, config.jwt.clone());
     let listed = configured.tokens.into_iter();
     tokens.extend(listed.map(|(role, secret)| Token { role, secret: secret.expose().to_owned() }));
-    Ok(Auth::new(tokens, config.http.loopback_access))
+    Ok(Auth::new(tokens, config.http.loopback_access, jwt))
 }
 
 fn list(problems: &[Problem]) -> String {

@@ -1,6 +1,7 @@
-//! Who may do what: bearer tokens with a role, and the role of callers from this machine.
+//! Who may do what: bearer tokens with a role, JWTs with roles, and the role of callers from this machine.
 //!
-//! `admin` may everything; `score` and `feedback` each only what they say. Tokens are compared in constant time.
+//! `admin` may everything; `score` and `feedback` each only what they say. Tokens are compared in constant time; what a JWT
+//! is worth is decided in [`jwt`](super::jwt). From where a request may come is decided in [`guard`](super::guard).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use axum::http::{StatusCode, header};
 use subtle::ConstantTimeEq;
 
 use super::App;
+use super::jwt::{JwtError, Verifier};
 use super::problem::Problem;
+use crate::clock;
 use crate::config::LoopbackAccess;
 use crate::control::Caller;
 use crate::detection::attempt::canonical_ip;
@@ -30,18 +33,36 @@ pub struct Token {
 pub struct Auth {
     tokens: Vec<Token>,
     loopback: LoopbackAccess,
+    jwt: Verifier,
+}
+
+/// What a caller may do, and under which name it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Granted {
+    roles: Vec<Role>,
+    who: String,
+}
+
+/// Why a caller may do nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    NoToken,
+    UnknownToken,
+    Jwt(JwtError),
 }
 
 impl Auth {
-    /// Rules from tokens and the access of loopback callers.
-    pub fn new(tokens: Vec<Token>, loopback: LoopbackAccess) -> Self {
-        Self { tokens, loopback }
+    /// Rules from tokens, the access of loopback callers, and what JWTs are checked with.
+    pub fn new(tokens: Vec<Token>, loopback: LoopbackAccess, jwt: Verifier) -> Self {
+        Self { tokens, loopback, jwt }
     }
 
-    /// The strongest role of a caller; `None` when it has none.
-    fn role(&self, peer: IpAddr, token: Option<&str>) -> Option<Role> {
+    /// What a caller may do at a time in seconds since the epoch.
+    fn grant(&self, peer: IpAddr, token: Option<&str>, now: f64) -> Result<Granted, Refusal> {
         let Some(token) = token else {
-            return self.loopback.role().filter(|_| canonical_ip(peer).is_loopback());
+            let role = self.loopback.role().filter(|_| canonical_ip(peer).is_loopback());
+            let role = role.ok_or(Refusal::NoToken)?;
+            return Ok(Granted { roles: vec![role], who: "loopback".to_owned() });
         };
         // Every token is compared, so that the time says nothing about which one nearly matched.
         let mut role = None;
@@ -50,7 +71,36 @@ impl Auth {
                 role = role.max(Some(known.role));
             }
         }
-        role
+        if let Some(role) = role {
+            return Ok(Granted { roles: vec![role], who: format!("{role} token") });
+        }
+        if !self.jwt.is_used() || !token.contains('.') {
+            return Err(Refusal::UnknownToken);
+        }
+        let bearer = self.jwt.verify(token, now).map_err(Refusal::Jwt)?;
+        let who = bearer.subject.unwrap_or_else(|| "jwt without sub".to_owned());
+        Ok(Granted { roles: bearer.roles, who })
+    }
+}
+
+impl Refusal {
+    /// The name in metrics.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::UnknownToken => "unknown_token",
+            Self::Jwt(error) => error.kind(),
+        }
+    }
+
+    fn problem(self, needed: Role) -> Problem {
+        let unauthorised = |detail: String| Problem::new(StatusCode::UNAUTHORIZED, detail);
+        match self {
+            Self::NoToken => unauthorised(format!("this needs a token with the role {needed}")),
+            Self::UnknownToken => unauthorised("the token is unknown".to_owned()),
+            Self::Jwt(JwtError::NoRole) => Problem::new(StatusCode::FORBIDDEN, JwtError::NoRole.to_string()),
+            Self::Jwt(error) => unauthorised(error.to_string()),
+        }
     }
 }
 
@@ -66,27 +116,38 @@ fn authorise(parts: &Parts, app: &App, needed: Role) -> Result<Arc<Caller>, Prob
     let Some(peer) = peer else {
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the caller's address is unknown"));
     };
-    let header = parts.headers.get(header::AUTHORIZATION);
-    let token = match header.map(|value| value.to_str().unwrap_or_default()) {
-        None => None,
-        Some(value) => match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
-            _ => return Err(Problem::new(StatusCode::UNAUTHORIZED, "send `Authorization: Bearer <token>`")),
+    let mut headers = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let token = match (headers.next(), headers.next()) {
+        (None, _) => None,
+        (Some(value), None) => match value.to_str().ok().and_then(bearer) {
+            Some(token) => Some(token),
+            None => refused_scheme(app)?,
         },
+        (Some(_), Some(_)) => refused_scheme(app)?,
     };
-    match app.auth.load().role(peer, token) {
-        Some(role) if role == needed || role == Role::Admin => {
-            let who = format!("{role} token");
-            let who = if token.is_some() { who } else { "loopback".to_owned() };
-            Ok(Arc::new(Caller { who, origin: "http" }))
-        }
-        Some(role) => {
-            let detail = format!("this needs the role {needed}; the caller has the role {role}");
-            Err(Problem::new(StatusCode::FORBIDDEN, detail))
-        }
-        None if token.is_some() => Err(Problem::new(StatusCode::UNAUTHORIZED, "the token is unknown")),
-        None => Err(Problem::new(StatusCode::UNAUTHORIZED, format!("this needs a token with the role {needed}"))),
+    #[allow(clippy::cast_precision_loss)] // Milliseconds since the epoch are far below 2^53.
+    let now = clock::now().millis() as f64 / 1000.0;
+    let granted = app.auth.load().grant(peer, token, now).map_err(|refusal| {
+        app.metrics.request_refused(refusal.kind());
+        refusal.problem(needed)
+    })?;
+    if granted.roles.iter().any(|role| *role == needed || *role == Role::Admin) {
+        return Ok(Arc::new(Caller { who: granted.who, origin: "http", peer: Some(canonical_ip(peer)) }));
     }
+    app.metrics.request_refused("role");
+    let has = granted.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let detail = format!("this needs the role {needed}; the caller has the role {has}");
+    Err(Problem::new(StatusCode::FORBIDDEN, detail))
+}
+
+/// The token of an `Authorization` header.
+fn bearer(value: &str) -> Option<&str> {
+    value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim())
+}
+
+fn refused_scheme<T>(app: &App) -> Result<T, Problem> {
+    app.metrics.request_refused("scheme");
+    Err(Problem::new(StatusCode::UNAUTHORIZED, "send `Authorization: Bearer <token>`, once"))
 }
 
 macro_rules! role_extractor {
@@ -108,6 +169,7 @@ role_extractor!(Administers, Role::Admin);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::JwtConfig;
 
     const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -122,23 +184,28 @@ mod tests {
                 Token { role: Role::Admin, secret: "admin-secret".into() },
             ],
             loopback,
+            Verifier::new(Vec::new(), JwtConfig::default()),
         )
+    }
+
+    fn role(auth: &Auth, peer: IpAddr, token: Option<&str>) -> Option<Role> {
+        auth.grant(peer, token, 0.0).ok().map(|granted| granted.roles[0])
     }
 
     #[test]
     fn a_caller_from_loopback_has_the_configured_role_and_others_have_none() {
-        assert_eq!(auth(LoopbackAccess::Score).role(LOCAL, None), Some(Role::Score));
-        assert_eq!(auth(LoopbackAccess::Admin).role(LOCAL, None), Some(Role::Admin));
-        assert_eq!(auth(LoopbackAccess::None).role(LOCAL, None), None);
-        assert_eq!(auth(LoopbackAccess::Admin).role(remote(), None), None);
+        assert_eq!(role(&auth(LoopbackAccess::Score), LOCAL, None), Some(Role::Score));
+        assert_eq!(role(&auth(LoopbackAccess::Admin), LOCAL, None), Some(Role::Admin));
+        assert_eq!(role(&auth(LoopbackAccess::None), LOCAL, None), None);
+        assert_eq!(role(&auth(LoopbackAccess::Admin), remote(), None), None);
     }
 
     #[test]
     fn a_token_gives_its_role_from_anywhere_and_a_wrong_one_gives_none_even_on_loopback() {
         let auth = auth(LoopbackAccess::Score);
 
-        assert_eq!(auth.role(remote(), Some("helpdesk-secret")), Some(Role::Feedback));
-        assert_eq!(auth.role(remote(), Some("admin-secret")), Some(Role::Admin));
-        assert_eq!(auth.role(LOCAL, Some("guess")), None);
+        assert_eq!(role(&auth, remote(), Some("helpdesk-secret")), Some(Role::Feedback));
+        assert_eq!(role(&auth, remote(), Some("admin-secret")), Some(Role::Admin));
+        assert_eq!(role(&auth, LOCAL, Some("guess")), None);
     }
 }

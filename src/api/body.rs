@@ -4,19 +4,27 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
+use humantime::format_duration;
 use serde::de::DeserializeOwned;
 
+use super::App;
 use super::problem::Problem;
 use crate::control::command::is_object;
 
-/// A body that was read whole, or the problem with it.
+/// A body that was read whole and in time, or the problem with it.
 pub struct Body(pub Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<App> for Body {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Bytes::from_request(request, state).await {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let limit = app.config.load().http.body_timeout;
+        let Ok(read) = tokio::time::timeout(limit, Bytes::from_request(request, app)).await else {
+            app.metrics.request_refused("body_timeout");
+            let detail = format!("the body did not arrive within {} (http.body_timeout)", format_duration(limit));
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
+        };
+        match read {
             Ok(bytes) => Ok(Self(bytes)),
             Err(BytesRejection::FailedToBufferBody(failed)) if failed.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this path takes"))

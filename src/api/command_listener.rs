@@ -85,7 +85,8 @@ impl CommandListener {
             return self.answer(&message, name, Err(error)).await;
         }
         self.status.running();
-        let caller = Caller { who: message.issued_by.clone().unwrap_or_else(|| "channel".into()), origin: "channel" };
+        let who = message.issued_by.clone().unwrap_or_else(|| "channel".into());
+        let caller = Caller { who, origin: "channel", peer: None };
         let result = self.control.execute(message.command.clone(), &caller).await;
         self.status.finished(name, "");
         self.answer(&message, name, result).await;

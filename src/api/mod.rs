@@ -4,11 +4,14 @@
 //! to a store and decides nothing.
 
 pub mod attempts;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod command_listener;
 pub mod control;
+pub mod guard;
 pub mod health;
+pub mod jwt;
 pub mod problem;
 pub mod scoring;
 pub mod server;
@@ -70,10 +73,12 @@ pub fn router(app: App) -> Router {
         .route("/v1/explain/{request_id}", get(control::explain))
         .route("/v1/features", get(control::features).delete(control::remove_features))
         .route("/v1/models", get(control::models))
+        .route("/v1/audit", get(audit::audit))
         .route("/v1/status", get(control::status))
         .layer(DefaultBodyLimit::max(SINGLE_BODY_MAX))
         .merge(bulk)
         .route("/metrics", get(health::metrics))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .fallback(problem::not_found)

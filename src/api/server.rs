@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,35 +15,38 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use tracing::{debug, warn};
 
+use super::App;
 use crate::supervisor::TaskError;
 
-/// Far more than a Nauthilus node keeps open; a caller beyond it waits in the kernel's queue.
-const CONNECTIONS_MAX: usize = 1024;
-/// A caller that has not sent its request head by then is gone.
-const HEADER_LIMIT: Duration = Duration::from_secs(10);
+/// Longest request head: a token of 8 KiB, and as much again for everything else.
+const HEAD_MAX: usize = 32 * 1024;
 /// How long running requests may take once the node is stopping.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Pause after a failed accept (no file descriptors left): the scorers that are open go on.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until `stop`, then lets running requests end.
+/// Serves the routes of `app` on `listener` until `stop`, then lets running requests end.
 ///
 /// # Errors
 /// None; a failed accept is waited out.
-pub async fn serve(listener: Arc<TcpListener>, router: Router, stop: CancellationToken) -> Result<(), TaskError> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn serve(listener: Arc<TcpListener>, app: App, stop: CancellationToken) -> Result<(), TaskError> {
+    let router = super::router(app.clone());
     let open = TaskTracker::new();
+    let room = Arc::new(Room::default());
     loop {
-        let permit = tokio::select! {
-            () = stop.cancelled() => break,
-            permit = Arc::clone(&room).acquire_owned() => permit?,
-        };
+        // Asked for each time, so that a reload counts. Who comes beyond it waits in the kernel's queue.
+        while room.taken.load(Ordering::Acquire) >= app.config.load().http.connections_max {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = room.freed.notified() => {}
+            }
+        }
         let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
@@ -54,10 +58,11 @@ pub async fn serve(listener: Arc<TcpListener>, router: Router, stop: Cancellatio
                 }
             },
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, app, stop, place) = (router.clone(), app.clone(), stop.clone(), Place::take(&room));
         open.spawn(async move {
-            connection(stream, peer, router, stop).await;
-            drop(permit);
+            // Given back after the connection, also by a panic in it.
+            let _place = place;
+            connection(stream, peer, router, &app, stop).await;
         });
     }
     open.close();
@@ -67,7 +72,31 @@ pub async fn serve(listener: Arc<TcpListener>, router: Router, stop: Cancellatio
     Ok(())
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+/// How many connections are open. Only the accepting loop waits for `freed`.
+#[derive(Default)]
+struct Room {
+    taken: AtomicUsize,
+    freed: Notify,
+}
+
+/// One connection's place in the room.
+struct Place(Arc<Room>);
+
+impl Place {
+    fn take(room: &Arc<Room>) -> Self {
+        room.taken.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(room))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_one();
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, app: &App, stop: CancellationToken) {
     // Answers are single small packets; without this each would wait for the caller's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -79,7 +108,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
+    builder.timer(TokioTimer::new()).header_read_timeout(app.config.load().http.header_timeout).max_buf_size(HEAD_MAX);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let served = tokio::select! {
@@ -90,6 +119,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
         }
     };
     if let Err(error) = served {
+        if error.is_timeout() {
+            app.metrics.request_refused("header_timeout");
+        }
         debug!("a connection ended early: {error}");
     }
 }

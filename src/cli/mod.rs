@@ -113,6 +113,12 @@ enum Command {
     },
     /// List the trainings, newest first
     History,
+    /// Show who had what done, newest first
+    Audit {
+        /// Most entries, at most 1000
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+    },
     /// Generate labelled traffic (JSON lines)
     Generate(generate::GenerateArgs),
     /// Play recorded attempts through the detector, or into a daemon
@@ -207,6 +213,7 @@ pub fn main() -> ExitCode {
         Command::Feedback(args) => steer::feedback(&common, &args),
         Command::Explain { request_id } => steer::explain(&common, &request_id),
         Command::History => steer::history(&common),
+        Command::Audit { limit } => steer::audit(&common, limit),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

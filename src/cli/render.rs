@@ -217,6 +217,17 @@ pub fn history(history: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `audit`.
+pub fn audit(trail: &Value) -> Result<(), Failure> {
+    let columns = ["at", "who", "origin", "peer", "node", "command", "outcome"];
+    let mut table = table(&columns);
+    for entry in trail.as_array().into_iter().flatten() {
+        table.add_row(columns.map(|column| text(&entry[column])).to_vec());
+    }
+    out!("{table}");
+    Ok(())
+}
+
 /// The outcome of an entry: a candidate with its id, and whether it still waits; a training that ended learning mode says so.
 fn outcome(entry: &Value) -> String {
     let outcome = text(&entry["outcome"]);

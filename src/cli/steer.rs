@@ -18,6 +18,11 @@ pub fn history(common: &Common) -> Done {
     if common.json { render::json(&history) } else { render::history(&history) }
 }
 
+pub fn audit(common: &Common, limit: usize) -> Done {
+    let trail = Client::open(common)?.get(&format!("/v1/audit?limit={limit}"))?;
+    if common.json { render::json(&trail) } else { render::audit(&trail) }
+}
+
 pub fn train(common: &Common, args: &TrainArgs) -> Done {
     let mut body = json!({});
     if let Some(samples) = args.samples {

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::schedule::Schedule;
-use super::{Config, LoopbackAccess, Profile, ThresholdSource};
+use super::{Config, JwtConfig, LoopbackAccess, Profile, ThresholdSource};
 
 /// One thing that is wrong, or for [`Config::warnings`] doubtful.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ impl fmt::Display for Problem {
 const TEXT_MAX: usize = 128;
 /// Longest key prefix: it is repeated in every key, and a deployment's name is short.
 pub const PREFIX_MAX: usize = 64;
+/// Longest host name (RFC 1035).
+const HOST_MAX: usize = 253;
 /// Most files in `geo.database`: countries and autonomous systems for IPv4 and IPv6.
 const GEO_FILES_MAX: usize = 4;
 /// Highest price: a million of the other is a probability that no hold-out can confirm.
@@ -54,6 +56,7 @@ impl Config {
         self.check_node(&mut found);
         self.check_redis(&mut found);
         self.check_http(&mut found);
+        self.check_jwt(&mut found);
         self.check_ml(&mut found);
         self.check_training(&mut found);
         self.check_attempts_and_limits(&mut found);
@@ -91,6 +94,13 @@ impl Config {
                 "http.loopback_access",
                 "every local user can train, reset and roll back",
                 "set it to \"score\" on hosts with other users",
+            );
+        }
+        if self.jwt.is_used() && self.jwt.audience.is_empty() {
+            found.add(
+                "jwt.audience",
+                "a token that the issuer made for another service counts here as well",
+                "name this service as the issuer does in \"aud\"",
             );
         }
         for network in &self.lists.trusted_networks {
@@ -169,6 +179,22 @@ impl Config {
 
     fn check_http(&self, found: &mut Found) {
         found.range("http.body_max", self.http.body_max as u64, 4096, super::HttpConfig::BODY_MAX as u64);
+        for host in &self.http.allowed_hosts {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+            // A colon is of an IPv6 address; a port does not belong here.
+            let is_name = !host.contains(':') || host.parse::<std::net::Ipv6Addr>().is_ok();
+            if host.is_empty() || host.len() > HOST_MAX || !host.chars().all(plain) || !is_name {
+                found.add(
+                    "http.allowed_hosts",
+                    format!("{host:?} is not the name of a host"),
+                    "write names like \"neural.example.org\", without scheme, port and wildcard",
+                );
+            }
+        }
+        found.range("http.connections_max", self.http.connections_max as u64, 8, 65_536);
+        let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(300));
+        found.duration("http.header_timeout", self.http.header_timeout, shortest, longest);
+        found.duration("http.body_timeout", self.http.body_timeout, shortest, longest);
         for (index, token) in self.http.tokens.iter().enumerate() {
             let key = format!("http.tokens[{index}].file");
             found.secret_file(&key, &token.file);
@@ -176,6 +202,40 @@ impl Config {
                 found.add(&key, "the same file is listed twice", "give each role its own token");
             }
         }
+    }
+
+    fn check_jwt(&self, found: &mut Found) {
+        let jwt = &self.jwt;
+        for (key, file) in [("jwt.key_file", &jwt.key_file), ("jwt.jwks_file", &jwt.jwks_file)] {
+            if let Some(path) = file {
+                found.secret_file(key, path);
+            }
+        }
+        if jwt.key_file.is_some() != jwt.algorithm.is_some() {
+            found.add(
+                "jwt.algorithm",
+                if jwt.algorithm.is_some() { "it says nothing without jwt.key_file" } else { "jwt.key_file needs it" },
+                "set both: the algorithm is fixed here and never taken from a token",
+            );
+        }
+        if !jwt.is_used() && *jwt != (JwtConfig { algorithm: jwt.algorithm, ..JwtConfig::default() }) {
+            found.add("jwt.key_file", "without a key no JWT is accepted", "set it or jwt.jwks_file, or remove [jwt]");
+        }
+        if let Some(issuer) = &jwt.issuer {
+            found.text("jwt.issuer", issuer);
+        }
+        for audience in &jwt.audience {
+            found.text("jwt.audience", audience);
+        }
+        found.text("jwt.role_claim", &jwt.role_claim);
+        for (index, mapped) in jwt.roles.iter().enumerate() {
+            let key = format!("jwt.roles[{index}].value");
+            found.text(&key, &mapped.value);
+            if jwt.roles[..index].contains(mapped) {
+                found.add(&key, "the same value and role are listed twice", "remove one of them");
+            }
+        }
+        found.duration("jwt.leeway", jwt.leeway, Duration::ZERO, Duration::from_secs(300));
     }
 
     fn check_ml(&self, found: &mut Found) {

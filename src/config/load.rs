@@ -132,6 +132,7 @@ fn merge(
         store: layers.section("store"),
         redis: layers.section("redis"),
         http: layers.section("http"),
+        jwt: layers.section("jwt"),
         ml: layers.section("ml"),
         training: layers.section("training"),
         attempts: layers.section("attempts"),
@@ -250,8 +251,8 @@ impl Layers<'_> {
     fn report_leftovers(&mut self) {
         let env = self.env.keys().map(|section| format!("{ENV_PREFIX}{}", section.to_uppercase()));
         for section in self.file.keys().cloned().chain(env) {
-            let remedy =
-                "remove it, or use one of node, store, redis, http, ml, training, attempts, lists, geo, limits, log";
+            let remedy = "remove it, or use one of node, store, redis, http, jwt, ml, training, attempts, lists, geo, \
+                          limits, log";
             self.problems.push(Problem::new(section, "there is no such section", remedy));
         }
     }

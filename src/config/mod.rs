@@ -5,6 +5,7 @@
 //! and nothing here knows a runtime, a store or a task.
 
 pub mod check;
+pub mod keys;
 pub mod load;
 pub mod schedule;
 pub mod secrets;
@@ -17,9 +18,9 @@ use serde::{Deserialize, Serialize};
 pub use check::Problem;
 pub use load::{ConfigError, ENV_PREFIX, host_name};
 pub use sections::{
-    ActivationFunction, Approval, AttemptsConfig, Backend, GeoConfig, HttpConfig, LimitsConfig, ListsConfig, LogConfig,
-    LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile, RedisConfig, Role, StoreConfig,
-    ThresholdSource, TokenConfig, TrainingConfig,
+    ActivationFunction, Approval, AttemptsConfig, Backend, GeoConfig, HttpConfig, JwtAlgorithm, JwtConfig, JwtRole,
+    LimitsConfig, ListsConfig, LogConfig, LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile,
+    RedisConfig, Role, StoreConfig, ThresholdSource, TokenConfig, TrainingConfig,
 };
 
 /// The whole configuration; every section may be left out of the file.
@@ -34,6 +35,8 @@ pub struct Config {
     pub redis: RedisConfig,
     /// `[http]`: the interface that Nauthilus and operators call.
     pub http: HttpConfig,
+    /// `[jwt]`: signed tokens of an identity provider.
+    pub jwt: JwtConfig,
     /// `[ml]`: the model and what its opinion is worth.
     pub ml: MlConfig,
     /// `[training]`: when and how models are trained.

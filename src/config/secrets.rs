@@ -9,10 +9,13 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Problem, Role};
+use super::keys::{self, JwtKey};
+use super::{Config, JwtAlgorithm, Problem, Role};
 
 /// Longest secret; tokens and keys have tens of bytes.
 const SECRET_MAX: u64 = 4096;
+/// Longest key set: a provider publishes a few KiB.
+const JWKS_MAX: u64 = 64 * 1024;
 /// Shortest bearer token: below 16 characters it can be guessed over a network.
 const TOKEN_MIN: usize = 16;
 
@@ -42,6 +45,8 @@ pub struct Secrets {
     pub pseudonym_key: Option<[u8; 32]>,
     /// The bearer tokens of `http.tokens`, in order.
     pub tokens: Vec<(Role, Secret)>,
+    /// The keys of `jwt.key_file` and `jwt.jwks_file`; empty when no JWT is accepted.
+    pub jwt_keys: Vec<JwtKey>,
 }
 
 impl Secrets {
@@ -93,12 +98,57 @@ impl Secrets {
                 secrets.tokens.push((role, token));
             }
         }
+        secrets.jwt_keys = jwt_keys(config, credentials, &mut problems);
         if problems.is_empty() { Ok(secrets) } else { Err(problems) }
+    }
+}
+
+/// The keys that `[jwt]` names, as far as they can be used.
+fn jwt_keys(config: &Config, credentials: Option<&Path>, problems: &mut Vec<Problem>) -> Vec<JwtKey> {
+    let mut found = Vec::new();
+    if let (Some(path), Some(algorithm)) = (&config.jwt.key_file, config.jwt.algorithm) {
+        // Only the secret of HS256 is a secret; what others could write, nobody can trust.
+        let is_secret = algorithm == JwtAlgorithm::HS256;
+        let key = read_key(path, credentials, SECRET_MAX, is_secret).and_then(|text| {
+            let wrong = |problem| (format!("{}: {problem}", path.display()), remedy_of(algorithm).to_owned());
+            keys::from_file(algorithm, &text).map_err(wrong)
+        });
+        match key {
+            Ok(key) => found.push(key),
+            Err((problem, remedy)) => problems.push(Problem::new("jwt.key_file", problem, remedy)),
+        }
+    }
+    if let Some(path) = &config.jwt.jwks_file {
+        let read = read_key(path, credentials, JWKS_MAX, false).and_then(|text| {
+            let wrong = |problem| (format!("{}: {problem}", path.display()), "fetch the key set again".to_owned());
+            let set = keys::from_jwks(&text).map_err(wrong)?;
+            if set.iter().any(|key| key.algorithm() == JwtAlgorithm::HS256) {
+                read_key(path, credentials, JWKS_MAX, true)?;
+            }
+            Ok(set)
+        });
+        match read {
+            Ok(set) => found.extend(set),
+            Err((problem, remedy)) => problems.push(Problem::new("jwt.jwks_file", problem, remedy)),
+        }
+    }
+    found
+}
+
+fn remedy_of(algorithm: JwtAlgorithm) -> &'static str {
+    match algorithm {
+        JwtAlgorithm::HS256 => "make one with: openssl rand -hex 32",
+        JwtAlgorithm::RS256 | JwtAlgorithm::ES256 => "write the issuer's public key with: openssl pkey -pubout",
     }
 }
 
 /// One secret, without the white space around it; else what is wrong and what to do.
 fn read_secret(path: &Path, credentials: Option<&Path>) -> Result<Secret, (String, String)> {
+    read_key(path, credentials, SECRET_MAX, true).map(Secret)
+}
+
+/// The text of a file with a key, without the white space around it; else what is wrong and what to do.
+fn read_key(path: &Path, credentials: Option<&Path>, most: u64, is_secret: bool) -> Result<String, (String, String)> {
     let full: PathBuf = match (path.is_absolute(), credentials) {
         (true, _) => path.to_owned(),
         (false, Some(directory)) => directory.join(path),
@@ -123,23 +173,24 @@ fn read_secret(path: &Path, credentials: Option<&Path>) -> Result<Secret, (Strin
         return Err((format!("{} is not a file", full.display()), "name a regular file".to_owned()));
     }
     // 0o007: systemd's own credentials are 0440 of root with an ACL, and a group can be meant; "others" never is.
-    if metadata.mode() & 0o007 != 0 {
+    let (forbidden, can, mode) = if is_secret { (0o007, "access", "o=") } else { (0o002, "write", "o-w") };
+    if metadata.mode() & forbidden != 0 {
         return Err((
-            format!("every user of this host can access {} (mode {:03o})", full.display(), metadata.mode() & 0o777),
-            format!("run: chmod o= {}, and change the secret", full.display()),
+            format!("every user of this host can {can} {} (mode {:03o})", full.display(), metadata.mode() & 0o777),
+            format!("run: chmod {mode} {}, and change what is in it", full.display()),
         ));
     }
     let mut text = String::new();
-    file.take(SECRET_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > SECRET_MAX {
+    file.take(most + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > most {
         return Err((
-            format!("{} has more than {SECRET_MAX} bytes", full.display()),
-            "name a file with the secret alone".to_owned(),
+            format!("{} has more than {most} bytes", full.display()),
+            "name a file with the secret or key alone".to_owned(),
         ));
     }
     match text.trim() {
-        "" => Err((format!("{} is empty", full.display()), "write the secret into it".to_owned())),
-        secret => Ok(Secret(secret.to_owned())),
+        "" => Err((format!("{} is empty", full.display()), "write the secret or key into it".to_owned())),
+        text => Ok(text.to_owned()),
     }
 }
 
@@ -190,11 +241,36 @@ mod tests {
             token("credential".into()),
             token(directory.path().to_owned()),
         ];
+        config.jwt.algorithm = Some(JwtAlgorithm::HS256);
+        config.jwt.key_file = Some(write(directory.path(), "short-secret", "hunter2", 0o600));
+        config.jwt.jwks_file = Some(write(directory.path(), "jwks", "{\"keys\":[{\"k\":\"hunter2\"}]}", 0o644));
 
         let problems = Secrets::read(&config, None).expect_err("nothing but problems");
 
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 9, "{problems:#?}");
         assert!(!format!("{problems:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_key_set_may_be_read_by_others_unless_it_holds_a_secret_and_never_written() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let point = "A".repeat(43);
+        let public = format!("{{\"keys\":[{{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"{point}\",\"y\":\"{point}\"}}]}}");
+        let secret = format!("{{\"keys\":[{{\"kty\":\"oct\",\"alg\":\"HS256\",\"k\":\"{point}\"}}]}}");
+        for (content, mode, fine) in
+            [(&public, 0o644, true), (&public, 0o646, false), (&secret, 0o600, true), (&secret, 0o644, false)]
+        {
+            let mut config = Config::default();
+            config.jwt.jwks_file = Some(write(directory.path(), "jwks", content, mode));
+
+            let read = Secrets::read(&config, None);
+
+            assert_eq!(
+                read.as_ref().map(|secrets| secrets.jwt_keys.len()).ok(),
+                fine.then_some(1),
+                "{mode:o} {read:?}"
+            );
+        }
     }
 
     #[test]

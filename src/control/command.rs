@@ -4,6 +4,7 @@
 //! its meaning.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,6 +18,8 @@ use crate::detection::record::RecordError;
 pub const SAMPLES_MAX: usize = 10_000_000;
 /// Most epochs: far beyond any use, short of for ever.
 pub const EPOCHS_MAX: u32 = 10_000_000;
+/// Most entries of the audit trail in one answer: each has at most a KiB.
+pub const AUDIT_SHOWN_MAX: usize = 1000;
 /// Longest id, author and reply channel.
 const WORD_MAX: usize = 128;
 
@@ -66,6 +69,11 @@ pub enum Command {
     },
     /// List past trainings, resets and rollbacks, newest first.
     History,
+    /// Show who had what done, newest first.
+    Audit {
+        /// Most entries, 1 to [`AUDIT_SHOWN_MAX`].
+        limit: usize,
+    },
 }
 
 /// How to train.
@@ -111,6 +119,8 @@ pub struct Caller {
     pub who: String,
     /// The way in: `http`, `channel`, or whatever runs the node within its own process.
     pub origin: &'static str,
+    /// The address of the connection; `None` where there is none. Stands in the audit trail, never in the log.
+    pub peer: Option<IpAddr>,
 }
 
 impl Command {
@@ -128,6 +138,7 @@ impl Command {
             Self::Explain { .. } => "explain",
             Self::Status => "status",
             Self::History => "history",
+            Self::Audit { .. } => "audit",
             Self::Features => "features",
             Self::RemoveFeatures { .. } => "remove_features",
         }
@@ -135,7 +146,15 @@ impl Command {
 
     /// Whether the command is audited.
     pub fn changes_something(&self) -> bool {
-        !matches!(self, Self::ReadLearningMode | Self::Explain { .. } | Self::Status | Self::History | Self::Features)
+        !matches!(
+            self,
+            Self::ReadLearningMode
+                | Self::Explain { .. }
+                | Self::Status
+                | Self::History
+                | Self::Audit { .. }
+                | Self::Features
+        )
     }
 
     /// Whether the effect is the fleet's, so that one node must carry it out, not each that hears of it.
@@ -158,6 +177,7 @@ impl Command {
                 word("author", feedback.author.as_deref())?;
                 word("id", feedback.id.as_deref())?;
             }
+            Self::Audit { limit } => within("limit", Some(*limit), AUDIT_SHOWN_MAX)?,
             Self::Approve { id, .. } => word("training_id", id.as_deref())?,
             Self::Rollback { generation: Some(0) } => {
                 return Err(invalid("generation", "must be at least 1"));

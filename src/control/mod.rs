@@ -2,6 +2,7 @@
 //!
 //! Scoring is not a command; it never waits for anything that is done here.
 
+mod audit;
 pub mod command;
 mod explain;
 pub mod feedback;
@@ -15,9 +16,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::clock;
 use crate::config::Config;
 use crate::detection::attempt::Timestamp;
 use crate::detection::features::FeatureSchema;
@@ -27,7 +27,7 @@ use crate::serving::scorer::Scorer;
 use crate::serving::slot::ModelSlot;
 use crate::state::identity::Identity;
 use crate::store::registry::{ModelId, RollbackReply, TriggerKey};
-use crate::store::{AuditEntry, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::tasks::features::Features;
 use crate::tasks::publisher::{PublishError, PublisherHandle};
 use crate::tasks::replication::Replication;
@@ -120,13 +120,27 @@ impl ControlHandle {
     /// See [`ControlError`]; nothing has changed then.
     pub async fn execute(self: &Arc<Self>, command: Command, caller: &Caller) -> Result<Value, ControlError> {
         let name = command.name();
-        let audited = command.changes_something();
-        let result = self.dispatch(command, caller).await;
+        let result = if command.changes_something() {
+            // In a task of its own: a caller that hangs up leaves no command half recorded.
+            let (control, by) = (Arc::clone(self), caller.clone());
+            let done = tokio::spawn(async move {
+                let result = control.dispatch(command, &by).await;
+                control.audit(name, &by, &result).await;
+                result
+            });
+            match done.await {
+                Ok(result) => result,
+                Err(_) => {
+                    let result = Err(ControlError::Failed("the command ended unexpectedly".into()));
+                    self.audit(name, caller, &result).await;
+                    result
+                }
+            }
+        } else {
+            self.dispatch(command, caller).await
+        };
         let outcome = if result.is_ok() { "ok" } else { "refused" };
         self.metrics.command(name, outcome);
-        if audited {
-            self.audit(name, caller, &result).await;
-        }
         result
     }
 
@@ -143,6 +157,7 @@ impl ControlHandle {
             Command::Explain { request_id } => self.explain(request_id).await,
             Command::Status => Ok(self.status.read().await),
             Command::History => self.history().await,
+            Command::Audit { limit } => self.audit_trail(limit).await,
             Command::Features => Ok(self.list_features()),
             Command::RemoveFeatures { names } => self.remove_features(names, caller).await,
         }
@@ -168,12 +183,14 @@ impl ControlHandle {
             return Err(ControlError::Conflict("a training is running already on this node".into()));
         }
         // In a task of its own: a caller that hangs up does not end the training.
-        let (control, id_of_result) = (Arc::clone(self), id.clone());
+        let (control, id_of_result, caller) = (Arc::clone(self), id.clone(), caller.clone());
         let training = tokio::spawn(async move {
             let report = control.trainer.run_once(request).await;
             let result = control.trained(report).await;
             if !wait {
                 control.keep_result(&id_of_result, "train", &result).await;
+                // The trail has the order already; this is what became of it.
+                control.audit("train", &caller, &result).await;
             }
             result
         });
@@ -292,22 +309,5 @@ impl ControlHandle {
         }
         self.followed(None).await;
         Ok(json!({ "removed": names, "model": Value::Null }))
-    }
-
-    async fn audit(&self, command: &'static str, caller: &Caller, result: &Result<Value, ControlError>) {
-        let outcome = match result {
-            Ok(_) => "ok".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        info!(command, by = caller.who, origin = caller.origin, "command {command}: {outcome}");
-        let entry = AuditEntry {
-            at_ms: clock::now().millis(),
-            node: self.identity.name.clone(),
-            who: format!("{} ({})", caller.who, caller.origin),
-            command: command.to_owned(),
-            outcome,
-        };
-        // The trail must not hold up or fail the command; a store that is away is reported elsewhere.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.store.append_audit(&entry)).await;
     }
 }

@@ -17,6 +17,7 @@ pub mod registry;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -295,12 +296,32 @@ pub struct AuditEntry {
     pub at_ms: i64,
     /// Name of that node.
     pub node: String,
-    /// Who asked, and in brackets by which way.
+    /// Who asked, and in brackets by which way and from which address; see [`AuditEntry::caller`].
     pub who: String,
     /// Its name, without arguments.
     pub command: String,
     /// `ok`, or why it was not carried out.
     pub outcome: String,
+}
+
+impl AuditEntry {
+    /// `who` of an entry: `alice (http, 192.0.2.7)`, `alice (channel)`.
+    pub fn caller(who: &str, origin: &str, peer: Option<IpAddr>) -> String {
+        match peer {
+            Some(peer) => format!("{who} ({origin}, {peer})"),
+            None => format!("{who} ({origin})"),
+        }
+    }
+
+    /// The parts of `who`: name, way in and address; what is not there is `None`.
+    pub fn caller_parts(&self) -> (&str, Option<&str>, Option<&str>) {
+        let parts = self.who.strip_suffix(')').and_then(|who| who.rsplit_once(" ("));
+        let Some((who, from)) = parts else { return (&self.who, None, None) };
+        match from.split_once(", ") {
+            Some((origin, peer)) => (who, Some(origin), Some(peer)),
+            None => (who, Some(from), None),
+        }
+    }
 }
 
 /// Everything that nodes share. See the module documentation for the two implementations.
@@ -435,6 +456,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Appends to the audit trail (kept 180 days, at most 100 000 entries).
     fn append_audit<'a>(&'a self, entry: &'a AuditEntry) -> Answer<'a, ()>;
+
+    /// The newest `max` entries of the audit trail, newest first; what another tool has put there is left out.
+    fn audit(&self, max: usize) -> Answer<'_, Vec<AuditEntry>>;
 
     /// Subscribes to announcements and commands. The subscription lives as long as the receiver and repairs itself;
     /// each time it stands, [`Signal::Subscribed`] comes first. A receiver that lags loses messages, never signals of state.

@@ -60,6 +60,7 @@ pub struct Metrics {
     additional_features: Gauge,
     additional_features_skipped: By1,
     http_requests: ByRoute,
+    requests_refused: By1,
     task_restarts: By1,
     config_reloads: By1,
     breaker_trips: Counter,
@@ -99,6 +100,7 @@ impl Metrics {
             hindsight_too_late: Family::default(),
             hindsight_gaps: Counter::default(),
             http_requests: Family::default(),
+            requests_refused: Family::default(),
             task_restarts: Family::default(),
             config_reloads: Family::default(),
             breaker_trips: Counter::default(),
@@ -214,6 +216,11 @@ impl Metrics {
             self.additional_features_skipped.clone(),
         );
         registry.register("http_requests", "HTTP requests by route and class of status", self.http_requests.clone());
+        registry.register(
+            "requests_refused",
+            "Requests and connections refused before they were looked at, by reason",
+            self.requests_refused.clone(),
+        );
         registry.register("task_restarts", "Restarts of tasks by name", self.task_restarts.clone());
         registry.register(
             "breaker_trips",
@@ -386,6 +393,12 @@ impl Metrics {
         self.http_requests.get_or_create(&[("route", route.to_owned()), ("status", class.to_owned())]).inc();
     }
 
+    /// A request was refused for what it is, not for what it asks: `host`, `cross_site`, `scheme`, `no_token`,
+    /// `unknown_token`, `role`, `jwt_…`, `header_timeout`, `body_timeout`.
+    pub fn request_refused(&self, reason: &'static str) {
+        self.requests_refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
     /// A task was started again.
     pub fn task_restarted(&self, task: &'static str) {
         self.task_restarts.get_or_create(&[("task", task)]).inc();
@@ -491,6 +504,7 @@ mod tests {
         metrics.hindsight("live", HindsightStats { bytes: 400, evictions: 2, too_late: 4 });
         metrics.hindsight_gaps(6);
         metrics.http_request("/v1/explain/{request_id}", 404);
+        metrics.request_refused("host");
         metrics.task_restarted("subscriber");
         metrics.config_reloaded("applied");
         metrics.breaker_tripped();
@@ -534,6 +548,7 @@ mod tests {
             "nauthilus_neural_hindsight_too_late_total{index=\"live\"} 4",
             "nauthilus_neural_hindsight_gaps_total 6",
             "nauthilus_neural_http_requests_total{route=\"/v1/explain/{request_id}\",status=\"4xx\"} 1",
+            "nauthilus_neural_requests_refused_total{reason=\"host\"} 1",
             "nauthilus_neural_task_restarts_total{task=\"subscriber\"} 1",
             "nauthilus_neural_config_reloads_total{outcome=\"applied\"} 1",
             "nauthilus_neural_breaker_trips_total 1",

@@ -166,7 +166,7 @@ async fn two_nodes_on_one_embedded_store_agree_as_well() {
         let store: Arc<dyn Store> = Arc::new(store.clone());
         nodes.push(Node::start(config, store).await.expect("a new node"));
     }
-    let caller = Caller { who: "test".into(), origin: "test" };
+    let caller = Caller { who: "test".into(), origin: "test", peer: None };
     let listed = |node: &Node| {
         let control = Arc::clone(&node.app.control);
         let caller = caller.clone();

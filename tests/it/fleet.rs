@@ -135,7 +135,7 @@ async fn every_score_during_fifty_swaps_has_a_model() {
         if node.app.log.queued() == 0 { Ok(()) } else { Err(node.app.log.queued().to_string()) }
     })
     .await;
-    let caller = Caller { who: "test".into(), origin: "test" };
+    let caller = Caller { who: "test".into(), origin: "test", peer: None };
     for epochs in [5, 10] {
         let train = TrainCommand { samples: None, epochs: Some(epochs), tune: false, wait: true, id: None };
         let train = Command::Train(train);

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on should say where.
 
+mod access;
 mod attacks;
+mod audit;
 mod cli;
 mod commands;
+mod connections;
 mod explain;
 mod failures;
 mod features;

@@ -247,6 +247,7 @@ fn each_codec_and_learner_from_outside_is_named_only_where_it_belongs() {
         ("bincode::", &["src/learning/artifact.rs"][..]),
         ("smartcore::", LEARNERS),
         ("maxminddb::", &["src/serving/geo.rs"]),
+        ("use ring::", &["src/api/jwt.rs", "tests/it/support/jwt.rs"]),
     ] {
         for path in sources("src").into_iter().chain(sources("tests")) {
             // This file names them too.

@@ -113,7 +113,7 @@ impl Fleet {
 
     /// Has one node carry out a command.
     pub async fn execute(&self, number: usize, command: Command) -> Result<Value, Failure> {
-        let caller = Caller { who: "demo".to_owned(), origin: "demo" };
+        let caller = Caller { who: "demo".to_owned(), origin: "demo", peer: None };
         let done = self.node(number).app.control.execute(command, &caller).await;
         done.map_err(|error| Failure::data(error.to_string()))
     }

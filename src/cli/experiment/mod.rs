@@ -88,12 +88,8 @@ pub fn run(common: &Common, args: &ExperimentArgs) -> Result<(), Failure> {
         let traffic = Traffic::new(args, *seed)?;
         let mut result = match args.experiment {
             Experiment::Feedback => feedback::run(&setting, &traffic, *seed)?,
-<<<<<<< ours
             Experiment::NewKind => new_kind::run(&setting, &traffic, *seed)?,
-=======
-            Experiment::NewKind => new_kind::run(&setting, &traffic)?,
             Experiment::Prior => return Err(Failure::usage("prior needs --out")),
->>>>>>> theirs
         };
         if !common.json {
             out!("seed {seed}");

@@ -1,7 +1,7 @@
 //! What a configuration may not be: every problem with its key, all at once.
 
 use super::*;
-use crate::config::{Role, TokenConfig};
+use crate::config::{JwtAlgorithm, Role, TokenConfig};
 
 fn keys(config: &Config) -> Vec<String> {
     config.check().into_iter().map(|problem| problem.key).collect()
@@ -22,7 +22,14 @@ fn every_problem_is_listed_at_once() {
     config.redis.url = "http://localhost".to_owned();
     config.redis.prefix = "nt {x}".to_owned();
     config.http.body_max = 1;
+    config.http.allowed_hosts = vec!["http://node:80".to_owned()];
+    config.http.connections_max = 0;
+    config.http.header_timeout = Duration::ZERO;
+    config.http.body_timeout = Duration::from_secs(3600);
     config.http.tokens = vec![TokenConfig { role: Role::Admin, file: "../token".into() }];
+    config.jwt.algorithm = Some(JwtAlgorithm::HS256);
+    config.jwt.audience = vec![String::new()];
+    config.jwt.leeway = Duration::from_secs(3600);
     config.ml.threshold = Some(f64::NAN);
     config.ml.false_positive_budget = 0.0;
     config.ml.static_weight = -0.1;
@@ -45,7 +52,15 @@ fn every_problem_is_listed_at_once() {
         "redis.url",
         "redis.prefix",
         "http.body_max",
+        "http.allowed_hosts",
+        "http.connections_max",
+        "http.header_timeout",
+        "http.body_timeout",
         "http.tokens[0].file",
+        "jwt.algorithm",
+        "jwt.key_file",
+        "jwt.audience",
+        "jwt.leeway",
         "ml.threshold",
         "ml.false_positive_budget",
         "ml.cost_false_negative",

@@ -126,6 +126,30 @@ fn all_wrong_networks_of_a_list_are_named() {
 }
 
 #[test]
+fn the_rules_for_signed_tokens_are_read_from_file_and_environment() {
+    let config = load(
+        "[jwt]\nalgorithm = \"ES256\"\nkey_file = \"/run/k\"\naudience = [\"a\"]\nroles = [{ value = \"x y\", role = \"admin\" }]",
+        &[("NAUTHILUS_NEURAL__JWT__ISSUER", "https://id.example.org"), ("NAUTHILUS_NEURAL__JWT__LEEWAY", "1m")],
+    );
+    let jwt = config.expect("a valid configuration").jwt;
+
+    assert_eq!(
+        (jwt.algorithm.map(|it| it.name()), jwt.issuer.as_deref()),
+        (Some("ES256"), Some("https://id.example.org"))
+    );
+    assert_eq!((jwt.leeway, jwt.audience.len()), (Duration::from_secs(60), 1));
+    assert_eq!((jwt.roles[0].value.as_str(), jwt.roles[0].role), ("x y", Role::Admin));
+    for wrong in [
+        "algorithm = \"none\"",
+        "algorithm = \"RS512\"",
+        "roles = [{ value = \"x\", role = \"root\" }]",
+        "issuers = []",
+    ] {
+        assert_eq!(problems(&format!("[jwt]\n{wrong}"), &[]).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn tokens_are_read_and_their_typos_refused() {
     let config = load(
         "[http]\ntokens = [{ role = \"score\", file = \"/run/t\" }, { role = \"admin\", file = \"admin-token\" }]",

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,18 @@ pub struct HttpConfig {
     pub loopback_access: LoopbackAccess,
     /// Longest request body in bytes. Default: 16777216 (16 MiB), what `POST /v1/attempts` promises to take.
     pub body_max: usize,
+    /// Host names by which callers may address this node, beside `localhost`, the node's name and the address it listens
+    /// on. Default: none. Any other name in the `Host` header is refused, or a web page could have its own name lead to
+    /// this node and read it through a visitor's browser (DNS rebinding).
+    pub allowed_hosts: Vec<String>,
+    /// Most connections at once; further ones wait in the kernel's queue. Default: 1024, far more than Nauthilus opens.
+    pub connections_max: usize,
+    /// How long a caller may take to send the head of a request, also between two requests. Default: 10 s.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// How long a caller may take to send the whole body. Default: 30 s, which is 16 MiB at 4.5 Mbit/s.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
     /// Bearer tokens with their roles. Default: none; the token in `state_dir/admin.token` always works.
     pub tokens: Vec<TokenConfig>,
 }
@@ -88,6 +101,10 @@ impl Default for HttpConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9180)),
             loopback_access: LoopbackAccess::default(),
             body_max: Self::BODY_MAX,
+            allowed_hosts: Vec::new(),
+            connections_max: 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
             tokens: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@
 mod attempts;
 mod geo;
 mod http;
+mod jwt;
 mod limits;
 mod lists;
 mod log;
@@ -18,6 +19,7 @@ mod training;
 pub use attempts::AttemptsConfig;
 pub use geo::GeoConfig;
 pub use http::{HttpConfig, LoopbackAccess, Role, TokenConfig};
+pub use jwt::{JwtAlgorithm, JwtConfig, JwtRole};
 pub use limits::LimitsConfig;
 pub use lists::ListsConfig;
 pub use log::{LogConfig, LogFormat};

@@ -430,6 +430,17 @@ impl Store for EmbeddedStore {
         })
     }
 
+    fn audit(&self, max: usize) -> Answer<'_, Vec<AuditEntry>> {
+        boxed(self.writer().read("read the audit trail", move |transaction, _| {
+            let trail = transaction.open_table(file::AUDIT)?;
+            let newest = trail.iter()?.rev().take(max);
+            let read: Vec<_> = newest
+                .map(|entry| Ok(serde_json::from_slice(entry?.1.value().1).ok()))
+                .collect::<Result<_, redb::StorageError>>()?;
+            Ok(Ok(read.into_iter().flatten().collect()))
+        }))
+    }
+
     fn subscribe(&self) -> mpsc::Receiver<Signal> {
         self.writer().shared.signals.subscribe()
     }

@@ -330,6 +330,10 @@ impl Store for RedisStore {
         })
     }
 
+    fn audit(&self, max: usize) -> Answer<'_, Vec<AuditEntry>> {
+        boxed(self.audit_entries(max))
+    }
+
     fn subscribe(&self) -> mpsc::Receiver<Signal> {
         let (signals, receiver) = mpsc::channel(SIGNALS_MAX);
         let channels =

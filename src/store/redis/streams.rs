@@ -4,7 +4,9 @@
 use super::connection::RESPONSE_TIMEOUT;
 use super::{RedisStore, corrupt, millis, unexpected, with_keys};
 use crate::store::entry::{self, CHUNK, RESULT_TTL};
-use crate::store::{AttemptEntry, FeedbackAppended, NODE_TTL, NodeReport, Position, Relabel, SampleClass, StoreError};
+use crate::store::{
+    AttemptEntry, AuditEntry, FeedbackAppended, NODE_TTL, NodeReport, Position, Relabel, SampleClass, StoreError,
+};
 
 /// Entries of a stream as redis-rs reads them: id and fields.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
@@ -32,6 +34,28 @@ impl RedisStore {
                 let bytes = fields.into_iter().find(|(name, _)| name == field).map(|(_, bytes)| bytes);
                 // A stranger's entry comes without bytes, which no decoder takes; an error would stop every reader at it.
                 found.push((position, bytes.unwrap_or_default()));
+            }
+            if !complete {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn audit_entries(&self, max: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        const OPERATION: &str = "read the audit trail";
+        let (mut found, mut seen, mut before) = (Vec::new(), 0, "+".to_owned());
+        while seen < max {
+            let count = (max - seen).min(CHUNK);
+            let mut command = redis::cmd("XREVRANGE");
+            command.arg(self.keys.audit()).arg(&before).arg("-").arg("COUNT").arg(count);
+            let chunk: Entries = self.command(OPERATION, &command).await?;
+            let complete = chunk.len() == count;
+            for (id, fields) in chunk {
+                seen += 1;
+                before = format!("({}", position_of(OPERATION, &id)?);
+                let document = fields.into_iter().find(|(name, _)| name == "j").map(|(_, bytes)| bytes);
+                found.extend(document.and_then(|bytes| serde_json::from_slice(&bytes).ok()));
             }
             if !complete {
                 break;

@@ -3,5 +3,7 @@
 pub mod daemon;
 pub mod eventually;
 pub mod http;
+pub mod jwt;
+pub mod raw;
 pub mod redis;
 pub mod traffic;
