@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::App;
 use super::auth::{Administers, GivesFeedback, Scores};
@@ -14,6 +14,7 @@ use super::body::{self, Body};
 use super::problem::Problem;
 use crate::control::command::FeedbackCommand;
 use crate::control::{Caller, Command, TrainCommand};
+use crate::random;
 
 type Answer = Result<Json<Value>, Problem>;
 type PathOf = Result<Path<String>, PathRejection>;
@@ -72,10 +73,15 @@ pub async fn train(State(app): State<App>, caller: Administers, Body(bytes): Bod
     let body: TrainBody = body::parse_or_empty(&bytes)?;
     let wait = body.wait.unwrap_or(true);
     let TrainBody { samples, epochs, tune, id, .. } = body;
-    let command = TrainCommand { samples, epochs, tune: tune.unwrap_or(false), wait, id };
-    let answer = execute(&app, Command::Train(command), &caller.0).await?;
+    let id = id.unwrap_or_else(random::id);
+    let command = TrainCommand { samples, epochs, tune: tune.unwrap_or(false), wait, id: Some(id.clone()) };
+    let limit = app.config.load().http.train_wait_max;
+    let Ok(answer) = tokio::time::timeout(limit, execute(&app, Command::Train(command), &caller.0)).await else {
+        // It goes on; its end is in the history.
+        return Ok((StatusCode::ACCEPTED, Json(json!({ "id": id }))).into_response());
+    };
     let status = if wait { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, answer).into_response())
+    Ok((status, answer?).into_response())
 }
 
 /// `POST /v1/reset`

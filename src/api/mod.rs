@@ -11,6 +11,8 @@ pub mod command_listener;
 pub mod control;
 pub mod guard;
 pub mod health;
+pub mod hook_parameters;
+pub mod hooks;
 pub mod jwt;
 pub mod problem;
 pub mod scoring;
@@ -75,6 +77,9 @@ pub fn router(app: App) -> Router {
         .route("/v1/models", get(control::models))
         .route("/v1/audit", get(audit::audit))
         .route("/v1/status", get(control::status))
+        .route("/api/v1/custom/train-neural-network", get(hooks::train).post(hooks::train))
+        .route("/api/v1/custom/neural-feedback", get(hooks::feedback).post(hooks::feedback))
+        .route("/api/v1/custom/learning-mode", get(hooks::learning_mode).post(hooks::learning_mode))
         .layer(DefaultBodyLimit::max(SINGLE_BODY_MAX))
         .merge(bulk)
         .route("/metrics", get(health::metrics))

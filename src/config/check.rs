@@ -195,6 +195,8 @@ impl Config {
         let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(300));
         found.duration("http.header_timeout", self.http.header_timeout, shortest, longest);
         found.duration("http.body_timeout", self.http.body_timeout, shortest, longest);
+        let longest = Duration::from_secs(86_400);
+        found.duration("http.train_wait_max", self.http.train_wait_max, shortest, longest);
         for (index, token) in self.http.tokens.iter().enumerate() {
             let key = format!("http.tokens[{index}].file");
             found.secret_file(&key, &token.file);

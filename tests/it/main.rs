@@ -13,6 +13,7 @@ mod failures;
 mod features;
 mod feedback;
 mod fleet;
+mod hooks;
 mod http;
 mod labels;
 mod modes;

@@ -26,6 +26,7 @@ fn every_problem_is_listed_at_once() {
     config.http.connections_max = 0;
     config.http.header_timeout = Duration::ZERO;
     config.http.body_timeout = Duration::from_secs(3600);
+    config.http.train_wait_max = Duration::ZERO;
     config.http.tokens = vec![TokenConfig { role: Role::Admin, file: "../token".into() }];
     config.jwt.algorithm = Some(JwtAlgorithm::HS256);
     config.jwt.audience = vec![String::new()];
@@ -56,6 +57,7 @@ fn every_problem_is_listed_at_once() {
         "http.connections_max",
         "http.header_timeout",
         "http.body_timeout",
+        "http.train_wait_max",
         "http.tokens[0].file",
         "jwt.algorithm",
         "jwt.key_file",

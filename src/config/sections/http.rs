@@ -86,6 +86,10 @@ pub struct HttpConfig {
     /// How long a caller may take to send the whole body. Default: 30 s, which is 16 MiB at 4.5 Mbit/s.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
+    /// How long a caller who waits for a training is kept waiting; the training goes on. Default: 10 min, far more than one
+    /// takes.
+    #[serde(with = "humantime_serde")]
+    pub train_wait_max: Duration,
     /// Bearer tokens with their roles. Default: none; the token in `state_dir/admin.token` always works.
     pub tokens: Vec<TokenConfig>,
 }
@@ -105,6 +109,7 @@ impl Default for HttpConfig {
             connections_max: 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            train_wait_max: Duration::from_secs(600),
             tokens: Vec::new(),
         }
     }

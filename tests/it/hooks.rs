@@ -1,0 +1,155 @@
+//! The hooks of the original: its calls, with its names, sentences and types, on a daemon that does what it says.
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Daemon, Setup};
+use crate::support::traffic;
+
+const TRAIN: &str = "/api/v1/custom/train-neural-network";
+const FEEDBACK: &str = "/api/v1/custom/neural-feedback";
+const MODE: &str = "/api/v1/custom/learning-mode";
+
+async fn hook(daemon: &Daemon, call: &str) -> Value {
+    let answer = daemon.http.get(call).await;
+    assert_eq!((answer.status, answer.content_type.as_str()), (200, "application/json"), "{answer:?}");
+    answer.body
+}
+
+#[tokio::test]
+async fn training_answers_when_it_has_ended_with_what_was_asked_for() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    daemon.ingest(traffic::history()).await;
+
+    let trained = hook(&daemon, &format!("{TRAIN}?epochs=20&samples=10000")).await;
+
+    let expected = json!({
+        "status": "success", "message": "Neural network training completed successfully",
+        "epochs": 20, "samples": 10000,
+    });
+    assert_eq!(trained, expected);
+    assert_eq!(daemon.status().await["model"]["generation"], 1);
+}
+
+#[tokio::test]
+async fn a_training_that_comes_to_nothing_is_no_success() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+
+    let nothing = hook(&daemon, TRAIN).await;
+
+    assert_eq!((&nothing["status"], &nothing["message"]), (&json!("error"), &json!("Neural network training failed")));
+    assert_eq!((&nothing["epochs"], &nothing["samples"]), (&json!(50), &json!(5000)), "the defaults: {nothing}");
+    assert!(nothing["error"].as_str().is_some_and(|error| error.starts_with("not enough data: ")), "{nothing}");
+    for wrong in ["epochs=0", "samples=-5", "epochs=1e9", "samples=many", "epochs=5&epochs=6", "samples=99999999999"] {
+        let refused = hook(&daemon, &format!("{TRAIN}?{wrong}")).await;
+        assert_eq!(refused["status"], "error", "{wrong}: {refused}");
+        assert!(refused["error"].is_string() && refused["epochs"].is_number() && refused["samples"].is_number());
+    }
+    let history = daemon.http.get("/v1/models").await.body;
+    assert_eq!(history.as_array().map(Vec::len), Some(1), "only the first call ordered a training: {history}");
+}
+
+#[tokio::test]
+async fn a_training_that_outlasts_the_wait_goes_on_and_says_so() {
+    let daemon = Daemon::start(Setup::new("alone").set("http.train_wait_max", "\"1s\"")).await;
+    daemon.ingest(traffic::history()).await;
+
+    let waited = hook(&daemon, &format!("{TRAIN}?epochs=100000")).await;
+    assert!(waited["error"].as_str().is_some_and(|error| error.contains("http.train_wait_max")), "{waited}");
+    let progress = daemon.status().await["training"]["progress"].clone();
+    assert!(progress["stage"].is_string(), "it still runs: {progress}");
+}
+
+#[tokio::test]
+async fn feedback_is_recorded_once_and_answered_with_its_parameters() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let attempt = traffic::attempt(1, "192.168.1.100", "john.doe");
+    traffic::login(&daemon.http, &attempt, false).await;
+
+    let call = "is_brute_force=true&request_id=request-1&client_ip=192.168.1.100&username=john.doe";
+    let recorded = hook(&daemon, &format!("{FEEDBACK}?{call}")).await;
+
+    let expected = json!({
+        "status": "success", "message": "Feedback recorded successfully", "is_brute_force": true,
+        "request_id": "request-1", "client_ip": "192.168.1.100", "username": "john.doe",
+    });
+    assert_eq!(recorded, expected);
+    assert_eq!(daemon.status().await["feedback"]["pending"], 1);
+    let other = json!({
+        "is_brute_force": false, "request_id": "request-1", "client_ip": "192.168.1.100", "username": "john.doe",
+    });
+    let posted = daemon.http.post(FEEDBACK, &other).await.body;
+    assert_eq!((&posted["status"], &posted["is_brute_force"]), (&json!("success"), &json!(false)), "{posted}");
+}
+
+/// D31, D34: success was reported for words that were never stored.
+#[tokio::test]
+async fn d31_feedback_on_an_unknown_request_is_an_error_with_its_parameters() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+
+    let call = "is_brute_force=1&request_id=req-12345&client_ip=192.168.1.100&username=john.doe";
+    let refused = hook(&daemon, &format!("{FEEDBACK}?{call}")).await;
+
+    assert_eq!((&refused["status"], &refused["message"]), (&json!("error"), &json!("Failed to record feedback")));
+    assert!(refused["error"].as_str().is_some_and(|error| error.contains("unknown or expired")), "{refused}");
+    assert_eq!((&refused["is_brute_force"], &refused["request_id"]), (&json!(true), &json!("req-12345")));
+    assert_eq!(daemon.status().await["feedback"]["pending"], 0);
+}
+
+/// D33: a missing or garbled `is_brute_force` was stored as "legitimate".
+#[tokio::test]
+async fn d33_feedback_without_a_word_is_an_error_and_never_legitimate() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let attempt = traffic::attempt(1, "192.168.1.100", "john.doe");
+    traffic::login(&daemon.http, &attempt, false).await;
+    let who = "request_id=request-1&client_ip=192.168.1.100&username=john.doe";
+
+    for word in
+        ["", "is_brute_force=&", "is_brute_force=maybe&", "is_brute_force=TRUE&", "is_brute_force=1&is_brute_force=0&"]
+    {
+        let refused = hook(&daemon, &format!("{FEEDBACK}?{word}{who}")).await;
+        assert_eq!(refused["status"], "error", "{word}: {refused}");
+        assert!(refused.get("is_brute_force").is_none(), "{refused}");
+    }
+    for missing in ["request_id", "client_ip", "username"] {
+        let rest: Vec<&str> = who.split('&').filter(|part| !part.starts_with(missing)).collect();
+        let refused = hook(&daemon, &format!("{FEEDBACK}?is_brute_force=true&{}", rest.join("&"))).await;
+        assert_eq!(refused["error"], json!(format!("Missing required parameter: {missing}")));
+    }
+    assert_eq!(daemon.status().await["feedback"]["pending"], 0);
+}
+
+#[tokio::test]
+async fn learning_mode_is_read_switched_and_refused_with_the_original_s_sentences() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    daemon.ingest(traffic::history()).await;
+    hook(&daemon, TRAIN).await;
+
+    let set = |enabled: &str| format!("{MODE}?enabled={enabled}");
+    let said = |message: &str, mode: bool| json!({ "status": "success", "message": message, "learning_mode": mode });
+    assert_eq!(hook(&daemon, &set("true")).await, said("Learning mode set successfully", true));
+    assert_eq!(hook(&daemon, MODE).await, said("Retrieved current learning mode", true));
+    assert_eq!(hook(&daemon, &set("0")).await, said("Learning mode set successfully", false));
+    let refused = hook(&daemon, &set("on")).await;
+    assert_eq!(refused["error"], "Invalid enabled parameter: must be 'true', 'false', '1', or '0'");
+    assert_eq!((&refused["status"], &refused["learning_mode"]), (&json!("error"), &json!(false)));
+
+    let dry = Daemon::start(Setup::new("dry").set("ml.dry_run", "true")).await;
+    let refused = hook(&dry, &set("false")).await;
+    assert_eq!(refused["message"], "Failed to set learning mode");
+    assert_eq!(refused["error"], "Cannot change learning mode when Dry-Run is activated in configuration");
+}
+
+/// The original's hooks were open to everybody unless its JWTs were fully configured.
+#[tokio::test]
+async fn who_may_not_is_refused_the_original_s_way_and_nothing_changes() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let anybody = daemon.http.without_token();
+
+    for call in [TRAIN.to_owned(), format!("{MODE}?enabled=true"), format!("{FEEDBACK}?is_brute_force=1")] {
+        let refused = anybody.get(&call).await;
+        assert_eq!(refused.status, 403, "{call}");
+        assert_eq!(refused.body, json!({ "error": "Insufficient permissions" }));
+    }
+    assert_eq!(anybody.with_token("a-guess-of-16-bytes").get(TRAIN).await.status, 401);
+    assert_eq!(daemon.http.get("/v1/models").await.body, json!([]));
+}
