@@ -27,7 +27,7 @@ async fn may(caller: &Client) -> [u16; 3] {
 }
 
 const OF_ROLES: [(&str, [u16; 3]); 3] =
-    [("score", [200, 403, 403]), ("feedback", [403, 409, 403]), ("admin", [200, 409, 200])];
+    [("score", [200, 403, 403]), ("feedback", [403, 404, 403]), ("admin", [200, 404, 200])];
 
 #[tokio::test]
 async fn a_token_of_each_algorithm_gives_exactly_its_role_and_keys_are_read_again_on_reload() {
@@ -47,7 +47,7 @@ async fn a_token_of_each_algorithm_gives_exactly_its_role_and_keys_are_read_agai
     }
     let mut both = claims("score");
     both["role"] = json!(["score", "feedback"]);
-    assert_eq!(may(&nobody.with_token(&provider.sign("ES256", &both))).await, [200, 409, 403]);
+    assert_eq!(may(&nobody.with_token(&provider.sign("ES256", &both))).await, [200, 404, 403]);
 
     let mut keys = provider.key_set();
     keys["keys"].as_array_mut().expect("a list").remove(1);

@@ -16,6 +16,7 @@ mod fleet;
 mod hooks;
 mod http;
 mod labels;
+mod lua;
 mod modes;
 mod prior;
 mod restart;
