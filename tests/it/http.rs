@@ -212,7 +212,7 @@ async fn every_caller_may_do_what_its_role_says_and_nothing_else() {
         ("GET", "/v1/learning-mode", &empty, [200, 200, 403, 200]),
         ("POST", "/v1/score", &empty, [400, 400, 403, 400]),
         ("POST", "/v1/feedback", &word, [403, 403, 404, 404]),
-        ("GET", "/v1/explain/never", &empty, [403, 403, 409, 409]),
+        ("GET", "/v1/explain/never", &empty, [403, 403, 404, 404]),
         ("POST", "/v1/train", &empty, [403, 403, 403, 200]),
         ("POST", "/v1/reset", &empty, [403, 403, 403, 200]),
         ("POST", "/v1/rollback", &empty, [403, 403, 403, 404]),
@@ -222,6 +222,10 @@ async fn every_caller_may_do_what_its_role_says_and_nothing_else() {
         ("GET", "/v1/features", &empty, [200, 200, 403, 200]),
         ("DELETE", "/v1/features", &json!({ "names": ["never"] }), [403, 403, 403, 404]),
         ("GET", "/v1/models", &empty, [403, 403, 403, 200]),
+        ("GET", "/v1/audit", &empty, [403, 403, 403, 200]),
+        ("GET", "/api/v1/custom/train-neural-network?epochs=0", &empty, [403, 403, 403, 200]),
+        ("GET", "/api/v1/custom/neural-feedback", &empty, [403, 403, 200, 200]),
+        ("GET", "/api/v1/custom/learning-mode", &empty, [403, 403, 403, 200]),
     ];
     for (method, path, body, statuses) in table {
         for (caller, status) in [&nobody, &scorer, &helpdesk, &daemon.http].into_iter().zip(statuses) {

@@ -111,7 +111,7 @@ async fn a_second_sigterm_ends_the_daemon_at_once() {
     let mut daemon = Daemon::start(Setup::new("alone").env("NOTIFY_SOCKET", manager.address())).await;
     // A request whose body never comes: the drain waits for it.
     let mut request = TcpStream::connect(daemon.http.address()).await.expect("it listens");
-    let head = "POST /v1/attempts HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
+    let head = "POST /v1/attempts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n";
     request.write_all(head.as_bytes()).await.expect("sent");
     let mut answer = [0; 12];
     request.read_exact(&mut answer).await.expect("an answer");

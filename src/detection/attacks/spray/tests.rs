@@ -43,7 +43,7 @@ fn a_slow_slash_24_is_found_within_three_hours_without_tags() {
     // 35 addresses of one /24, each a try every 1000 s: one every 28 s altogether.
     let (nth, report) = detected((0..400).map(|nth| (nth * 1000 / 35, nth, 1, None))).unwrap();
 
-    assert_eq!((nth, report.networks.clone()), (15, vec![network(1)]));
+    assert_eq!((nth, report.networks), (15, vec![network(1)]));
     let slower = detected((0..400).map(|nth| (nth * 600, nth, 1, None))).unwrap();
     assert_eq!(slower.0, 15, "2.5 hours");
 }
