@@ -53,6 +53,9 @@ const FORMAT_KEY: &str = "format";
 const FORMAT: u8 = 1;
 
 const OPERATION: &str = "open the embedded store";
+/// Pages kept in memory. The library's own default is 1 GiB, as much as the unit lets the daemon have; reads are rare
+/// (a start, a training), and writes go out with each commit.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why a file did not open.
 pub(super) enum OpenError {
@@ -80,7 +83,7 @@ fn open(path: &Path) -> Result<Database, OpenError> {
     create_private(path).map_err(|error| OpenError::Later(redb::Error::Io(error)))?;
     // redb checks with assertions too; a damaged page must not take the daemon down.
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database = Database::create(path).map_err(|error| sort(path, error))?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| sort(path, error))?;
         prepare(&database)?;
         Ok(database)
     }));
