@@ -63,16 +63,42 @@ fn reduced_exp_m1(x: f64) -> (i32, f64) {
     let lost = (high - r) - low;
 
     let q = r * r;
-    let even = 1.0 / 2.0
-        + q * (1.0 / 24.0
-            + q * (1.0 / 720.0
-                + q * (1.0 / 40_320.0
-                    + q * (1.0 / 3_628_800.0 + q * (1.0 / 479_001_600.0 + q * (1.0 / 87_178_291_200.0))))));
-    let odd = 1.0 / 6.0
-        + q * (1.0 / 120.0
-            + q * (1.0 / 5_040.0 + q * (1.0 / 362_880.0 + q * (1.0 / 39_916_800.0 + q * (1.0 / 6_227_020_800.0)))));
+    let (even, odd) = (horner(q, &EVEN), horner(q, &ODD));
     // |x| ≤ 746 bounds k by 1077.
     (k as i32, r + (lost + q * (even + r * odd)))
+}
+
+/// 1/2!, 1/4!, … and 1/3!, 1/5!, …: the even and the odd part of the exponential series.
+const EVEN: [f64; 7] = [
+    1.0 / 2.0,
+    1.0 / 24.0,
+    1.0 / 720.0,
+    1.0 / 40_320.0,
+    1.0 / 3_628_800.0,
+    1.0 / 479_001_600.0,
+    1.0 / 87_178_291_200.0,
+];
+const ODD: [f64; 6] =
+    [1.0 / 6.0, 1.0 / 120.0, 1.0 / 5_040.0, 1.0 / 362_880.0, 1.0 / 39_916_800.0, 1.0 / 6_227_020_800.0];
+/// 2/3, 2/5, …: the series of 2·artanh without its leading term.
+const ARTANH: [f64; 11] = [
+    2.0 / 3.0,
+    2.0 / 5.0,
+    2.0 / 7.0,
+    2.0 / 9.0,
+    2.0 / 11.0,
+    2.0 / 13.0,
+    2.0 / 15.0,
+    2.0 / 17.0,
+    2.0 / 19.0,
+    2.0 / 21.0,
+    2.0 / 23.0,
+];
+
+/// c₀ + x·(c₁ + x·(c₂ + …)), innermost first. (Written out as nested brackets it takes rustfmt minutes.)
+fn horner<const N: usize>(x: f64, coefficients: &[f64; N]) -> f64 {
+    let (last, others) = coefficients.split_last().expect("there is a coefficient");
+    others.iter().rev().fold(*last, |sum, coefficient| coefficient + x * sum)
 }
 
 /// v·2ᵏ with one rounding, for |k| ≤ 1100 and v near one.
@@ -116,15 +142,7 @@ pub fn ln(x: f64) -> f64 {
     let f = m - 1.0;
     let s = f / (2.0 + f);
     let q = s * s;
-    let tail = q
-        * (2.0 / 3.0
-            + q * (2.0 / 5.0
-                + q * (2.0 / 7.0
-                    + q * (2.0 / 9.0
-                        + q * (2.0 / 11.0
-                            + q * (2.0 / 13.0
-                                + q * (2.0 / 15.0
-                                    + q * (2.0 / 17.0 + q * (2.0 / 19.0 + q * (2.0 / 21.0 + q * (2.0 / 23.0)))))))))));
+    let tail = q * horner(q, &ARTANH);
     let half_square = 0.5 * f * f;
     let k = f64::from(k);
     k * LN2_HIGH - ((half_square - (s * (half_square + tail) + k * LN2_LOW)) - f)

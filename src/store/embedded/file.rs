@@ -83,7 +83,8 @@ fn open(path: &Path) -> Result<Database, OpenError> {
     create_private(path).map_err(|error| OpenError::Later(redb::Error::Io(error)))?;
     // redb checks with assertions too; a damaged page must not take the daemon down.
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| sort(path, error))?;
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| sort(path, error))?;
         prepare(&database)?;
         Ok(database)
     }));
