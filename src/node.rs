@@ -3,6 +3,7 @@
 //! Several nodes can live in one process (the demo and the tests do that); signals, logging and the listening socket
 //! belong to `daemon`. Reading `start` from top to bottom is reading how a node comes to life.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +35,8 @@ use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
 use crate::state::secrets;
 use crate::state::state_dir::{StateDir, StateError};
+use crate::store::upstream::layout::Layout;
+use crate::store::upstream::source::SourceOptions;
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
 use crate::tasks::breaker::Breaker;
@@ -50,6 +53,8 @@ use crate::tasks::scheduled_trainer::ScheduledTrainer;
 use crate::tasks::subscriber::Subscriber;
 use crate::tasks::trainer::Trainer;
 use crate::tasks::training_progress::LastProgress;
+use crate::tasks::upstream_bridge::UpstreamBridge;
+use crate::tasks::upstream_export::UpstreamExport;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the start waits for the fleet's pseudonym key before it goes on without the store.
@@ -116,6 +121,8 @@ impl Node {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let configured = Secrets::read(&config, credentials.as_deref()).map_err(NodeError::Secrets)?;
         let key = secrets::pseudonym_key(&state_dir, configured.pseudonym_key)?;
+        let upstream_password = configured.upstream_password.as_ref().map(|password| password.expose().to_owned());
+        let upstream = SourceOptions::of(&config.upstream, upstream_password);
         let auth = Arc::new(ArcSwap::from_pointee(access(&config, configured, &state_dir)?));
         let geo = GeoDatabases::open(&config.geo)?;
         let high_water = Arc::new(HighWaterFile::open(Arc::clone(&state_dir)));
@@ -270,6 +277,7 @@ impl Node {
             },
             Breaker::run,
         );
+        let follow_mode = mode.clone();
         start.task(
             "subscriber",
             Subscriber {
@@ -287,6 +295,37 @@ impl Node {
             },
             Subscriber::run,
         );
+        if started_config.upstream.bridge {
+            start.task(
+                "upstream_bridge",
+                UpstreamBridge {
+                    config: config.clone(),
+                    options: upstream.clone(),
+                    layout: Layout::from(&started_config.upstream),
+                    store: store.clone(),
+                    mode: follow_mode,
+                    registry_changed: registry_changed.clone(),
+                    status: statuses.task("upstream_bridge"),
+                    seen: VecDeque::new(),
+                    dry_run: None,
+                    taken: 0,
+                },
+                UpstreamBridge::run,
+            );
+        }
+        if started_config.upstream.export {
+            start.task(
+                "upstream_export",
+                UpstreamExport {
+                    options: upstream,
+                    layout: Layout::from(&started_config.upstream),
+                    instance: format!("nauthilus-neural:{}", identity.name),
+                    slot: slot.clone(),
+                    status: statuses.task("upstream_export"),
+                },
+                UpstreamExport::run,
+            );
+        }
         let features_status = statuses.task("features");
         start.task("features", features, move |features, stop| features.run(features_status.clone(), stop));
         start.task(

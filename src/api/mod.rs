@@ -17,6 +17,7 @@ pub mod jwt;
 pub mod problem;
 pub mod scoring;
 pub mod server;
+pub mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -61,7 +62,10 @@ pub struct App {
 /// All routes.
 pub fn router(app: App) -> Router {
     let bulk = DefaultBodyLimit::max(HttpConfig::BODY_MAX);
-    let bulk = Router::new().route("/v1/attempts", post(attempts::attempts)).layer(bulk);
+    let bulk = Router::new()
+        .route("/v1/attempts", post(attempts::attempts))
+        .route("/v1/import", post(upstream::import))
+        .layer(bulk);
     Router::new()
         .route("/v1/score", post(scoring::score))
         .route("/v1/outcome", post(scoring::outcome))
@@ -76,6 +80,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/features", get(control::features).delete(control::remove_features))
         .route("/v1/models", get(control::models))
         .route("/v1/audit", get(audit::audit))
+        .route("/v1/export", get(upstream::export))
         .route("/v1/status", get(control::status))
         .route("/api/v1/custom/train-neural-network", get(hooks::train).post(hooks::train))
         .route("/api/v1/custom/neural-feedback", get(hooks::feedback).post(hooks::feedback))

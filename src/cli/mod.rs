@@ -13,8 +13,10 @@ mod client;
 mod demo;
 mod evaluate;
 mod experiment;
+mod export;
 mod failure;
 mod generate;
+mod import;
 mod input;
 mod offline;
 mod progress;
@@ -119,6 +121,10 @@ enum Command {
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: usize,
     },
+    /// Take in what Nauthilus 1.7 recorded in its Redis
+    Import(import::ImportArgs),
+    /// Write the serving model in the form of Nauthilus 1.7
+    Export(export::ExportArgs),
     /// Generate labelled traffic (JSON lines)
     Generate(generate::GenerateArgs),
     /// Play recorded attempts through the detector, or into a daemon
@@ -203,6 +209,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&common, &args),
         Command::Evaluate(args) => evaluate::run(&common, &args),
         Command::Experiment(args) => experiment::run(&common, &args),
+        Command::Import(args) => import::run(&common, &args),
+        Command::Export(args) => export::run(&common, &args),
         Command::Status => steer::status(&common),
         Command::Train(args) => steer::train(&common, &args),
         Command::Reset => steer::reset(&common),

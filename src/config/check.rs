@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::schedule::Schedule;
-use super::{Config, JwtConfig, LoopbackAccess, Profile, ThresholdSource};
+use super::{ActivationFunction, Config, JwtConfig, LoopbackAccess, Profile, ThresholdSource};
 
 /// One thing that is wrong, or for [`Config::warnings`] doubtful.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl Config {
         let mut found = Found(Vec::new());
         self.check_node(&mut found);
         self.check_redis(&mut found);
+        self.check_upstream(&mut found);
         self.check_http(&mut found);
         self.check_jwt(&mut found);
         self.check_ml(&mut found);
@@ -125,55 +126,44 @@ impl Config {
     }
 
     fn check_redis(&self, found: &mut Found) {
-        // The URL is never repeated in a message: it may hold a password, that is one of the problems looked for.
-        let url = self.redis.url.as_str();
-        match url.split_once("://") {
-            Some((scheme @ ("redis" | "rediss"), rest)) => {
-                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-                let (user, host) = match authority.rsplit_once('@') {
-                    Some((user, host)) => (Some(user), host),
-                    None => (None, authority),
-                };
-                if let Some(user) = user {
-                    found.add(
-                        "redis.url",
-                        if user.contains(':') { "it contains a password" } else { "it contains a user name" },
-                        "put the user into redis.username and the password into the file redis.password_file",
-                    );
-                }
-                if host.is_empty() || host.starts_with(':') {
-                    found.add("redis.url", "it names no host", format!("write {scheme}://host:6379/0"));
-                }
-            }
-            Some(("unix" | "redis+unix", path)) => {
-                if path.contains("pass=") {
-                    found.add("redis.url", "it contains a password", "put it into the file redis.password_file");
-                }
-                if !path.starts_with('/') {
-                    found.add("redis.url", "the socket's path is not absolute", "write unix:///run/redis/redis.sock");
-                }
-            }
-            _ => found.add(
-                "redis.url",
-                "it does not begin with redis://, rediss:// or unix://",
-                "write redis://host:6379/0, rediss://host:6380/0 or unix:///run/redis/redis.sock",
-            ),
-        }
-        let prefix = self.redis.prefix.as_str();
-        // No braces: the hash tag that holds all keys together is ours. No globs: ACL rules are written with the prefix.
-        let plain = |c: char| c.is_ascii_graphic() && !"{}*?[]\\\"'".contains(c);
-        if prefix.is_empty() || prefix.len() > PREFIX_MAX || !prefix.chars().all(plain) {
-            found.add(
-                "redis.prefix",
-                "it is empty, too long, or has spaces, braces, quotes or glob characters",
-                "use up to 64 letters, digits and \":._-\", like \"nt:\"",
-            );
-        }
+        found.redis_url("redis", &self.redis.url);
+        found.redis_prefix("redis.prefix", &self.redis.prefix);
         if let Some(name) = &self.redis.username {
             found.text("redis.username", name);
         }
         if let Some(path) = &self.redis.password_file {
             found.secret_file("redis.password_file", path);
+        }
+    }
+
+    fn check_upstream(&self, found: &mut Found) {
+        let upstream = &self.upstream;
+        found.redis_url("upstream", &upstream.url);
+        found.redis_prefix("upstream.prefix", &upstream.prefix);
+        found.text("upstream.instance", &upstream.instance);
+        if let Some(name) = &upstream.username {
+            found.text("upstream.username", name);
+        }
+        if let Some(path) = &upstream.password_file {
+            found.secret_file("upstream.password_file", path);
+        }
+        for (key, wanted) in [("upstream.bridge", upstream.bridge), ("upstream.export", upstream.export)] {
+            if wanted && self.ml.profile != Profile::Compat6 {
+                found.add(
+                    key,
+                    "Nauthilus 1.7 knows the six features of compat-6 only",
+                    "set ml.profile = \"compat-6\", or leave it off",
+                );
+            }
+        }
+        let ramp =
+            matches!(self.ml.activation_function, Some(ActivationFunction::Relu | ActivationFunction::LeakyRelu));
+        if upstream.export && ramp {
+            found.add(
+                "upstream.export",
+                "Nauthilus 1.7 has one curve for hidden neurons and output, and the output must be a sigmoid",
+                "set ml.activation_function to \"sigmoid\" or \"tanh\", or leave it out",
+            );
         }
     }
 
@@ -383,6 +373,55 @@ impl Found {
         if !(low..=high).contains(&value) {
             let [value, low, high] = [value, low, high].map(humantime::format_duration);
             self.add(key, format!("{value} is out of range"), format!("choose a duration from {low} to {high}"));
+        }
+    }
+
+    /// The URL of a section. It is never repeated in a message: it may hold a password, that is one of the problems looked for.
+    fn redis_url(&mut self, section: &str, url: &str) {
+        let key = format!("{section}.url");
+        match url.split_once("://") {
+            Some((scheme @ ("redis" | "rediss"), rest)) => {
+                let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+                let (user, host) = match authority.rsplit_once('@') {
+                    Some((user, host)) => (Some(user), host),
+                    None => (None, authority),
+                };
+                if let Some(user) = user {
+                    let problem = if user.contains(':') { "it contains a password" } else { "it contains a user name" };
+                    let remedy = format!(
+                        "put the user into {section}.username and the password into the file {section}.password_file"
+                    );
+                    self.add(&key, problem, remedy);
+                }
+                if host.is_empty() || host.starts_with(':') {
+                    self.add(&key, "it names no host", format!("write {scheme}://host:6379/0"));
+                }
+            }
+            Some(("unix" | "redis+unix", path)) => {
+                if path.contains("pass=") {
+                    self.add(&key, "it contains a password", format!("put it into the file {section}.password_file"));
+                }
+                if !path.starts_with('/') {
+                    self.add(&key, "the socket's path is not absolute", "write unix:///run/redis/redis.sock");
+                }
+            }
+            _ => self.add(
+                &key,
+                "it does not begin with redis://, rediss:// or unix://",
+                "write redis://host:6379/0, rediss://host:6380/0 or unix:///run/redis/redis.sock",
+            ),
+        }
+    }
+
+    fn redis_prefix(&mut self, key: &str, prefix: &str) {
+        // No braces: the hash tag that holds all keys together is ours. No globs: ACL rules are written with the prefix.
+        let plain = |c: char| c.is_ascii_graphic() && !"{}*?[]\\\"'".contains(c);
+        if prefix.is_empty() || prefix.len() > PREFIX_MAX || !prefix.chars().all(plain) {
+            self.add(
+                key,
+                "it is empty, too long, or has spaces, braces, quotes or glob characters",
+                "use up to 64 letters, digits and \":._-\", like \"nt:\"",
+            );
         }
     }
 

@@ -139,6 +139,7 @@ fn merge(
         lists: layers.section("lists"),
         geo: layers.section("geo"),
         limits: layers.section("limits"),
+        upstream: layers.section("upstream"),
         log: layers.section("log"),
     };
     layers.report_leftovers();

@@ -20,7 +20,7 @@ pub use load::{ConfigError, ENV_PREFIX, host_name};
 pub use sections::{
     ActivationFunction, Approval, AttemptsConfig, Backend, GeoConfig, HttpConfig, JwtAlgorithm, JwtConfig, JwtRole,
     LimitsConfig, ListsConfig, LogConfig, LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile,
-    RedisConfig, Role, StoreConfig, ThresholdSource, TokenConfig, TrainingConfig,
+    RedisConfig, Role, StoreConfig, ThresholdSource, TokenConfig, TrainingConfig, UpstreamConfig, UpstreamLayout,
 };
 
 /// The whole configuration; every section may be left out of the file.
@@ -49,6 +49,8 @@ pub struct Config {
     pub geo: GeoConfig,
     /// `[limits]`: how much may be kept, and how long.
     pub limits: LimitsConfig,
+    /// `[upstream]`: nodes of Nauthilus 1.7 that still run.
+    pub upstream: UpstreamConfig,
     /// `[log]`: what is logged, and in which form.
     pub log: LogConfig,
 }

@@ -3,12 +3,14 @@
 use super::Config;
 
 impl Config {
-    /// The parts that differ in `new` and need a restart: of `node`, `store`, `redis`, `http.listen`, `log.format`, `ml.profile`.
+    /// The parts that differ in `new` and need a restart: of `node`, `store`, `redis`, `upstream`, `http.listen`,
+    /// `log.format`, `ml.profile`.
     pub fn restart_required(&self, new: &Config) -> Vec<&'static str> {
         let parts = [
             ("node", self.node != new.node),
             ("store", self.store != new.store),
             ("redis", self.redis != new.redis),
+            ("upstream", self.upstream != new.upstream),
             ("http.listen", self.http.listen != new.http.listen),
             ("log.format", self.log.format != new.log.format),
             ("ml.profile", self.ml.profile != new.ml.profile),
@@ -36,6 +38,7 @@ impl Config {
         next.node = self.node.clone();
         next.store = self.store.clone();
         next.redis = self.redis.clone();
+        next.upstream = self.upstream.clone();
         next.http.listen = self.http.listen;
         next.log.format = self.log.format;
         next.ml.profile = self.ml.profile;

@@ -41,6 +41,8 @@ impl fmt::Debug for Secret {
 pub struct Secrets {
     /// Content of `redis.password_file`.
     pub redis_password: Option<Secret>,
+    /// Content of `upstream.password_file`.
+    pub upstream_password: Option<Secret>,
     /// Content of `node.pseudonym_key_file`.
     pub pseudonym_key: Option<[u8; 32]>,
     /// The bearer tokens of `http.tokens`, in order.
@@ -64,6 +66,8 @@ impl Secrets {
         };
         secrets.redis_password =
             config.redis.password_file.as_deref().and_then(|path| take("redis.password_file".to_owned(), path));
+        secrets.upstream_password =
+            config.upstream.password_file.as_deref().and_then(|path| take("upstream.password_file".to_owned(), path));
         let key =
             config.node.pseudonym_key_file.as_deref().and_then(|path| take("node.pseudonym_key_file".to_owned(), path));
         let tokens: Vec<_> = config

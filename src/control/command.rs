@@ -13,6 +13,7 @@ use super::ControlError;
 use crate::detection::additional::SLOTS_MAX;
 use crate::detection::attempt::Timestamp;
 use crate::detection::record::RecordError;
+use crate::store::upstream::training::Batch;
 
 /// Most training rows one command may ask for: the largest store of samples.
 pub const SAMPLES_MAX: usize = 10_000_000;
@@ -67,6 +68,10 @@ pub enum Command {
         /// 1 to 32 names as requests give them.
         names: Vec<String>,
     },
+    /// Take in training records of Nauthilus 1.7, which were read and bounded before.
+    Import(Batch),
+    /// Show the serving model in the form of Nauthilus 1.7.
+    Export,
     /// List past trainings, resets and rollbacks, newest first.
     History,
     /// Show who had what done, newest first.
@@ -136,6 +141,8 @@ impl Command {
             Self::ReadLearningMode => "read_learning_mode",
             Self::Feedback(_) => "feedback",
             Self::Explain { .. } => "explain",
+            Self::Import(_) => "import",
+            Self::Export => "export",
             Self::Status => "status",
             Self::History => "history",
             Self::Audit { .. } => "audit",
@@ -150,6 +157,7 @@ impl Command {
             self,
             Self::ReadLearningMode
                 | Self::Explain { .. }
+                | Self::Export
                 | Self::Status
                 | Self::History
                 | Self::Audit { .. }
@@ -159,7 +167,7 @@ impl Command {
 
     /// Whether the effect is the fleet's, so that one node must carry it out, not each that hears of it.
     pub fn is_fleet_wide(&self) -> bool {
-        !matches!(self, Self::ReloadModel | Self::Explain { .. } | Self::Status)
+        !matches!(self, Self::ReloadModel | Self::Explain { .. } | Self::Export | Self::Status)
     }
 
     /// Checks the bounds of the arguments.

@@ -9,6 +9,7 @@ pub mod feedback;
 mod history;
 mod modes;
 pub mod status;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,6 +160,8 @@ impl ControlHandle {
             Command::History => self.history().await,
             Command::Audit { limit } => self.audit_trail(limit).await,
             Command::Features => Ok(self.list_features()),
+            Command::Import(batch) => self.import(batch).await,
+            Command::Export => self.export(),
             Command::RemoveFeatures { names } => self.remove_features(names, caller).await,
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::registry::{ModelId, Registry};
-use super::{ANNOUNCEMENT_MAX, AttemptEntry, COMMAND_MAX, MODEL_MAX, Relabel, Signal, StoreError};
+use super::{ANNOUNCEMENT_MAX, AttemptEntry, COMMAND_MAX, MODEL_MAX, Relabel, SampleEntry, Signal, StoreError};
 
 /// Most attempts in one append: keeps one script under about 10 ms of a shared Redis.
 pub const BATCH_MAX: usize = 1000;
@@ -197,6 +197,20 @@ pub(super) fn check_batch(operation: &'static str, batch: &[AttemptEntry]) -> Re
             if !sample.key.is_finite() {
                 return Err(refused(operation, "a reservoir key must be a finite number".to_owned()));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses too many samples, too large ones, and keys that order nothing.
+pub(super) fn check_samples(operation: &'static str, samples: &[SampleEntry]) -> Result<(), StoreError> {
+    if samples.len() > BATCH_MAX {
+        return Err(refused(operation, format!("at most {BATCH_MAX} samples at once, these are {}", samples.len())));
+    }
+    for sample in samples {
+        check_size(operation, "a sample", sample.bytes.len(), ENTRY_MAX)?;
+        if !sample.key.is_finite() {
+            return Err(refused(operation, "a reservoir key must be a finite number".to_owned()));
         }
     }
     Ok(())

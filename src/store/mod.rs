@@ -14,6 +14,7 @@ pub mod keys;
 pub mod mode;
 pub mod redis;
 pub mod registry;
+pub mod upstream;
 
 use std::fmt;
 use std::future::Future;
@@ -353,6 +354,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// All samples of a class as (reservoir key, bytes), at most `samples_per_class`, in ascending order of the key.
     fn read_samples(&self, class: SampleClass) -> Answer<'_, Vec<(f64, Vec<u8>)>>;
+
+    /// Offers samples without an attempt (at most [`entry::BATCH_MAX`]) to the reservoir, in one step. One that is there
+    /// already stays as it is.
+    fn add_samples<'a>(&'a self, samples: &'a [SampleEntry]) -> Answer<'a, ()>;
 
     /// Replaces samples (at most [`entry::BATCH_MAX`]) by another form of themselves, in one step. One whose old form is
     /// gone is left alone: it has left the reservoir, or somebody else was faster. Returns how many were replaced.

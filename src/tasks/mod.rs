@@ -19,6 +19,9 @@ pub mod subscriber;
 pub mod trainer;
 pub mod training_options;
 pub mod training_progress;
+pub mod upstream_bridge;
+pub mod upstream_export;
+pub mod upstream_import;
 
 use std::time::Duration;
 

@@ -28,3 +28,4 @@ mod support;
 mod thresholds;
 mod tidy;
 mod tuning;
+mod upstream;

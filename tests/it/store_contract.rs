@@ -78,6 +78,7 @@ on_both_stores!(
     attempts_are_trimmed_and_batches_bounded,
     the_reservoir_keeps_the_smallest_keys,
     a_sample_is_relabelled_in_place_and_once,
+    samples_without_an_attempt_compete_like_others_and_stand_once,
     feedback_is_recorded_once_and_never_over_the_limit,
     one_lease_at_a_time_and_growing_fences,
     a_lease_lapses_and_its_holder_cannot_renew,

@@ -155,3 +155,29 @@ fn doubtful_settings_warn_but_do_not_forbid_to_run() {
     assert_eq!(warned, ["ml.may_override_rules", "http.listen", "http.loopback_access", "lists.trusted_networks"]);
     assert_eq!(config.check(), []);
 }
+
+#[test]
+fn what_joins_nodes_of_1_7_is_checked_like_what_joins_ones_own() {
+    let mut config = Config::default();
+    config.upstream.url = "redis://:hunter2@localhost".to_owned();
+    config.upstream.prefix = String::new();
+    config.upstream.instance = String::new();
+    config.upstream.username = Some(String::new());
+    config.upstream.password_file = Some("../x".into());
+    let expected =
+        ["upstream.url", "upstream.prefix", "upstream.instance", "upstream.username", "upstream.password_file"];
+    assert_eq!(keys(&config), expected);
+    let said: String = config.check().iter().map(ToString::to_string).collect();
+    assert!(said.contains("upstream.username") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn nodes_of_1_7_know_six_features_and_a_sigmoid() {
+    let mut config = Config::default();
+    (config.upstream.bridge, config.upstream.export) = (true, true);
+    assert_eq!(keys(&config), ["upstream.bridge", "upstream.export"]);
+    config.ml.profile = Profile::Compat6;
+    assert!(keys(&config).is_empty());
+    config.ml.activation_function = Some(ActivationFunction::LeakyRelu);
+    assert_eq!(keys(&config), ["upstream.export"]);
+}

@@ -15,6 +15,7 @@ mod node;
 mod redis;
 mod store;
 mod training;
+mod upstream;
 
 pub use attempts::AttemptsConfig;
 pub use geo::GeoConfig;
@@ -28,3 +29,4 @@ pub use node::NodeConfig;
 pub use redis::RedisConfig;
 pub use store::{Backend, StoreConfig};
 pub use training::{Approval, TrainingConfig};
+pub use upstream::{UpstreamConfig, UpstreamLayout};

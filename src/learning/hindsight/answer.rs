@@ -44,6 +44,13 @@ pub enum HindsightRule {
     /// A name that never succeeds, tried slowly and again and again from one place where hardly another name is tried: a device
     /// that nobody looks at (assumed; only without password tags, which would tell).
     LoneDevice,
+    /// Not of hindsight: a record of Nauthilus 1.7 of a login that succeeded (this one and the next two weigh less,
+    /// because nobody watched what came before and after; assumed).
+    ImportedSuccess,
+    /// A record of Nauthilus 1.7 of a failure among many names, passwords or failures of one client.
+    ImportedGuessing,
+    /// A record of Nauthilus 1.7 of a failure with nothing else to it: mostly a slip, and next to nothing is learnt from it.
+    ImportedFailure,
 }
 
 impl HindsightRule {
@@ -65,7 +72,7 @@ impl HindsightRule {
     ];
 
     /// Every rule, in the order of [`code`](Self::code).
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Success,
         Self::Guessed,
         Self::SucceededSoon,
@@ -80,6 +87,9 @@ impl HindsightRule {
         Self::SamePasswordAgain,
         Self::NeverSucceeded,
         Self::LoneDevice,
+        Self::ImportedSuccess,
+        Self::ImportedGuessing,
+        Self::ImportedFailure,
     ];
 
     /// Its number in stored labels. A new rule goes to the end; no number is ever used again.
@@ -109,6 +119,9 @@ impl HindsightRule {
             Self::SamePasswordAgain => "same_password_again",
             Self::NeverSucceeded => "never_succeeded",
             Self::LoneDevice => "lone_device",
+            Self::ImportedSuccess => "imported_success",
+            Self::ImportedGuessing => "imported_guessing",
+            Self::ImportedFailure => "imported_failure",
         }
     }
 
@@ -126,8 +139,10 @@ impl HindsightRule {
             | Self::PasswordOfNeighbour
             | Self::NeighbourSucceeded
             | Self::SamePasswordAgain
-            | Self::LoneDevice => (Label::Legit, 0.5),
-            Self::NeverSucceeded => (Label::Attack, 0.5),
+            | Self::LoneDevice
+            | Self::ImportedSuccess => (Label::Legit, 0.5),
+            Self::NeverSucceeded | Self::ImportedGuessing => (Label::Attack, 0.5),
+            Self::ImportedFailure => (Label::Attack, 0.1),
         };
         Labelled { label, weight }
     }

@@ -161,7 +161,10 @@ impl<'a> View<'a> {
 
     fn state(&self, rule: HindsightRule) -> State {
         match rule {
-            HindsightRule::Success => State::Fails,
+            HindsightRule::Success
+            | HindsightRule::ImportedSuccess
+            | HindsightRule::ImportedGuessing
+            | HindsightRule::ImportedFailure => State::Fails,
             HindsightRule::Guessed if self.tag.is_none() => State::Fails,
             HindsightRule::Guessed => self.growing(self.guessed(), self.hour),
             HindsightRule::SucceededSoon => {

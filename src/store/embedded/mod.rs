@@ -30,7 +30,7 @@ use super::registry::{
 };
 use super::{
     Answer, AttemptEntry, AuditEntry, Claim, FeaturesChange, FeaturesReply, FeedbackAppended, Limits, NODE_TTL,
-    NodeReport, Position, Relabel, SampleClass, Signal, Store, StoreError,
+    NodeReport, Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
 };
 use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
@@ -152,6 +152,21 @@ impl Store for EmbeddedStore {
             self.writer()
                 .read("read samples", move |transaction, _| streams::read_samples(transaction, class, most).map(Ok)),
         )
+    }
+
+    fn add_samples<'a>(&'a self, samples: &'a [SampleEntry]) -> Answer<'a, ()> {
+        const OPERATION: &str = "add samples";
+        boxed(async move {
+            entry::check_samples(OPERATION, samples)?;
+            if samples.is_empty() {
+                return Ok(());
+            }
+            let (samples, limits) = (samples.to_vec(), self.limits());
+            let weight = samples.len();
+            let step =
+                move |transaction: &_, _| streams::add_samples(transaction, &samples, &limits).map(Answered::from);
+            self.writer().write(OPERATION, weight, step).await
+        })
     }
 
     fn relabel_samples<'a>(&'a self, changes: &'a [Relabel]) -> Answer<'a, u64> {

@@ -10,7 +10,7 @@ use super::file::{
     SAMPLES_FAILURE, SAMPLES_SUCCESS, SampleKey, next_position, ordered, unordered,
 };
 use crate::store::entry::{AUDIT_AGE, AUDIT_MAX, RESULT_TTL};
-use crate::store::{AttemptEntry, Claim, FeedbackAppended, Limits, Position, Relabel, SampleClass};
+use crate::store::{AttemptEntry, Claim, FeedbackAppended, Limits, Position, Relabel, SampleClass, SampleEntry};
 
 type Entries = Vec<(Position, Vec<u8>)>;
 
@@ -37,16 +37,32 @@ pub(super) fn append_attempts(
         attempts.pop_first()?;
     }
 
+    let samples: Vec<_> = batch.iter().filter_map(|attempt| attempt.sample.as_ref()).collect();
+    offer(transaction, &samples, limits)?;
+    Ok(last)
+}
+
+/// Offers samples that belong to no attempt.
+pub(super) fn add_samples(
+    transaction: &WriteTransaction,
+    samples: &[SampleEntry],
+    limits: &Limits,
+) -> Result<(), redb::Error> {
+    offer(transaction, &samples.iter().collect::<Vec<_>>(), limits)
+}
+
+/// Puts samples into their classes, of which each keeps those with the smallest keys.
+fn offer(transaction: &WriteTransaction, offered: &[&SampleEntry], limits: &Limits) -> Result<(), redb::Error> {
     for class in [SampleClass::Success, SampleClass::Failure] {
         let mut samples = transaction.open_table(samples_of(class))?;
-        for sample in batch.iter().filter_map(|attempt| attempt.sample.as_ref()).filter(|s| s.class == class) {
+        for sample in offered.iter().filter(|sample| sample.class == class) {
             samples.insert(place(sample.key, &sample.bytes), sample.bytes.as_slice())?;
         }
         while samples.len()? > limits.samples_per_class {
             samples.pop_last()?;
         }
     }
-    Ok(last)
+    Ok(())
 }
 
 /// Attempts after a position.

@@ -33,7 +33,7 @@ use super::registry::{
 };
 use super::{
     Answer, AttemptEntry, AuditEntry, Claim, FeaturesChange, FeaturesReply, FeedbackAppended, Limits, MODEL_MAX,
-    NODE_TTL, NodeReport, Position, Relabel, SampleClass, Signal, Store, StoreError,
+    NODE_TTL, NodeReport, Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
 };
 use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
@@ -150,6 +150,10 @@ impl Store for RedisStore {
 
     fn read_samples(&self, class: SampleClass) -> Answer<'_, Vec<(f64, Vec<u8>)>> {
         boxed(self.samples(class))
+    }
+
+    fn add_samples<'a>(&'a self, samples: &'a [SampleEntry]) -> Answer<'a, ()> {
+        boxed(self.offer(samples))
     }
 
     fn relabel_samples<'a>(&'a self, changes: &'a [Relabel]) -> Answer<'a, u64> {

@@ -20,6 +20,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    add_samples,
     append_attempts,
     append_feedback,
     audit,

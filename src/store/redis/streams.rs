@@ -5,7 +5,8 @@ use super::connection::RESPONSE_TIMEOUT;
 use super::{RedisStore, corrupt, millis, unexpected, with_keys};
 use crate::store::entry::{self, CHUNK, RESULT_TTL};
 use crate::store::{
-    AttemptEntry, AuditEntry, FeedbackAppended, NODE_TTL, NodeReport, Position, Relabel, SampleClass, StoreError,
+    AttemptEntry, AuditEntry, FeedbackAppended, NODE_TTL, NodeReport, Position, Relabel, SampleClass, SampleEntry,
+    StoreError,
 };
 
 /// Entries of a stream as redis-rs reads them: id and fields.
@@ -85,6 +86,21 @@ impl RedisStore {
         }
         let id: String = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
         position_of(OPERATION, &id)
+    }
+
+    pub(super) async fn offer(&self, samples: &[SampleEntry]) -> Result<(), StoreError> {
+        const OPERATION: &str = "add samples";
+        entry::check_samples(OPERATION, samples)?;
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let keys = [self.keys.samples(SampleClass::Success), self.keys.samples(SampleClass::Failure)];
+        let mut invocation = with_keys(&self.scripts.add_samples, keys);
+        invocation.arg(self.limits().samples_per_class);
+        for sample in samples {
+            invocation.arg(number_of(sample.class)).arg(format!("{:e}", sample.key)).arg(&sample.bytes[..]);
+        }
+        self.script::<()>(OPERATION, RESPONSE_TIMEOUT, &invocation).await
     }
 
     pub(super) async fn end_of_attempts(&self) -> Result<Position, StoreError> {

@@ -61,6 +61,31 @@ pub(super) async fn the_reservoir_keeps_the_smallest_keys(store: Shared) {
     assert!(matches!(nothing, Err(StoreError::Refused { .. })));
 }
 
+pub(super) async fn samples_without_an_attempt_compete_like_others_and_stand_once(store: Shared) {
+    let sample = |class, key: f64| SampleEntry { class, key, bytes: key.to_be_bytes().to_vec() };
+    let failure = |key| sample(SampleClass::Failure, key);
+    let attempt = AttemptEntry { event: vec![0], sample: Some(failure(0.2)) };
+    store.append_attempts(&[attempt]).await.unwrap();
+    let added: Vec<_> = [0.9, 0.1, 1.0 / 3.0, 0.7, 0.5, 0.2, 0.8].into_iter().map(failure).collect();
+
+    for _ in 0..2 {
+        store.add_samples(&added).await.unwrap();
+        store.add_samples(&[sample(SampleClass::Success, 0.4)]).await.unwrap();
+        store.add_samples(&[]).await.unwrap();
+
+        let failures = store.read_samples(SampleClass::Failure).await.unwrap();
+        assert_eq!(failures.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [0.1, 0.2, 1.0 / 3.0, 0.5, 0.7]);
+        assert_eq!(store.read_samples(SampleClass::Success).await.unwrap().len(), 1);
+    }
+    assert_eq!(store.read_attempts(Position::START, 10).await.unwrap().len(), 1, "no attempt comes with them");
+
+    let many = vec![failure(0.1); BATCH_MAX + 1];
+    let large = SampleEntry { bytes: vec![0; ENTRY_MAX + 1], ..failure(0.1) };
+    for refused in [&many[..], &[failure(f64::NAN)], &[large]] {
+        assert!(matches!(store.add_samples(refused).await, Err(StoreError::Refused { .. })));
+    }
+}
+
 pub(super) async fn a_sample_is_relabelled_in_place_and_once(store: Shared) {
     // Keys that do not survive a careless trip through decimal text.
     let keys = [-11.123_456_789_012_345, 1.0 / 3.0, 1e-300];
