@@ -21,7 +21,8 @@ use crate::api::jwt::Verifier;
 use crate::clock;
 use crate::config::secrets::Secrets;
 use crate::config::{Config, Problem, Profile, Role, host_name};
-use crate::control::{ControlHandle, StatusView};
+use crate::control::{ControlHandle, Rehearsal, StatusView};
+use crate::detection::attacks::ThreatLevel;
 use crate::detection::features::FeatureSchema;
 use crate::detection::pseudonym::Pseudonymizer;
 use crate::learning::artifact::{Expectation, ModelArtifact};
@@ -39,6 +40,7 @@ use crate::store::upstream::layout::Layout;
 use crate::store::upstream::source::SourceOptions;
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
+use crate::tasks::attack_monitor::{self, AttackWatch};
 use crate::tasks::breaker::Breaker;
 use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
 use crate::tasks::features::{self, Features};
@@ -152,6 +154,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
         }));
         let position = load_checkpoint(&state_dir, &scorer);
+        attack_monitor::restore(&state_dir, scorer.attacks(), clock::now());
 
         let registry_changed = Arc::new(Notify::new());
         let swapped = Arc::new(Notify::new());
@@ -200,6 +203,13 @@ impl Node {
             state_dir: Arc::clone(&state_dir),
             metrics: Arc::clone(&metrics),
         };
+        let attack_watch = AttackWatch {
+            store: Arc::clone(&store),
+            scorer: Arc::clone(&scorer),
+            state_dir: Arc::clone(&state_dir),
+            metrics: Arc::clone(&metrics),
+            level: ThreatLevel::None,
+        };
         let status = Arc::new(StatusView {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
@@ -228,6 +238,8 @@ impl Node {
             publisher,
             replication: Arc::clone(&replication),
             features: features.clone(),
+            attack_watch: attack_watch.clone(),
+            rehearsal: Rehearsal::default(),
             registry_changed: Arc::clone(&registry_changed),
             feedback_given: Arc::clone(&feedback_given),
             status,
@@ -326,6 +338,8 @@ impl Node {
                 UpstreamExport::run,
             );
         }
+        let watch_status = statuses.task("attack_monitor");
+        start.task("attack_monitor", attack_watch, move |watch, stop| watch.run(watch_status.clone(), stop));
         let features_status = statuses.task("features");
         start.task("features", features, move |features, stop| features.run(features_status.clone(), stop));
         start.task(

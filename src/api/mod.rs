@@ -3,6 +3,7 @@
 //! An entrance checks who asks, parses and bounds what comes, and builds a `Command` or calls the scorer. It never talks
 //! to a store and decides nothing.
 
+pub mod attack_hooks;
 pub mod attempts;
 pub mod audit;
 pub mod auth;
@@ -85,6 +86,9 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/custom/train-neural-network", get(hooks::train).post(hooks::train))
         .route("/api/v1/custom/neural-feedback", get(hooks::feedback).post(hooks::feedback))
         .route("/api/v1/custom/learning-mode", get(hooks::learning_mode).post(hooks::learning_mode))
+        .route("/v1/report", get(attack_hooks::report))
+        .route("/api/v1/custom/distributed-brute-force-admin", get(attack_hooks::admin).post(attack_hooks::admin))
+        .route("/api/v1/custom/distributed-brute-force-test", get(attack_hooks::test).post(attack_hooks::test))
         .layer(DefaultBodyLimit::max(SINGLE_BODY_MAX))
         .merge(bulk)
         .route("/metrics", get(health::metrics))

@@ -125,6 +125,12 @@ enum Command {
     Import(import::ImportArgs),
     /// Write the serving model in the form of Nauthilus 1.7
     Export(export::ExportArgs),
+    /// Sum up the threat by distributed attacks
+    Report {
+        /// How far back
+        #[arg(long, value_enum, default_value_t = Period::Daily)]
+        period: Period,
+    },
     /// Generate labelled traffic (JSON lines)
     Generate(generate::GenerateArgs),
     /// Play recorded attempts through the detector, or into a daemon
@@ -164,6 +170,13 @@ enum FeaturesAction {
 enum Switch {
     On,
     Off,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Period {
+    Daily,
+    Weekly,
+    Monthly,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -222,6 +235,7 @@ pub fn main() -> ExitCode {
         Command::Explain { request_id } => steer::explain(&common, &request_id),
         Command::History => steer::history(&common),
         Command::Audit { limit } => steer::audit(&common, limit),
+        Command::Report { period } => steer::report(&common, period),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -229,6 +229,25 @@ pub fn audit(trail: &Value) -> Result<(), Failure> {
 }
 
 /// The outcome of an entry: a candidate with its id, and whether it still waits; a training that ended learning mode says so.
+pub fn report(report: &Value) -> Result<(), Failure> {
+    let number = |name: &str| text(&report[name]);
+    out!("period:   {}, of which {} hours are known", number("period"), number("hours"));
+    out!(
+        "threat:   highest {}, mean {:.3}",
+        number("max_threat_level"),
+        report["avg_threat_level"].as_f64().unwrap_or(0.0)
+    );
+    out!(
+        "events:   {} ({} severe, {} high, {} moderate)",
+        number("event_count"),
+        number("severe_events"),
+        number("high_events"),
+        number("moderate_events")
+    );
+    out!("attempts: {}, of which {} failed", number("attempts"), number("failures"));
+    Ok(())
+}
+
 fn outcome(entry: &Value) -> String {
     let outcome = text(&entry["outcome"]);
     if entry["waiting"] == true {

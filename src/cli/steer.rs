@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::{Common, FeaturesAction, FeedbackArgs, Switch, TrainArgs, progress, render};
+use super::{Common, FeaturesAction, FeedbackArgs, Period, Switch, TrainArgs, progress, render};
 
 type Done = Result<(), Failure>;
 
@@ -21,6 +21,16 @@ pub fn history(common: &Common) -> Done {
 pub fn audit(common: &Common, limit: usize) -> Done {
     let trail = Client::open(common)?.get(&format!("/v1/audit?limit={limit}"))?;
     if common.json { render::json(&trail) } else { render::audit(&trail) }
+}
+
+pub fn report(common: &Common, period: Period) -> Done {
+    let period = match period {
+        Period::Daily => "daily",
+        Period::Weekly => "weekly",
+        Period::Monthly => "monthly",
+    };
+    let report = Client::open(common)?.get(&format!("/v1/report?period={period}"))?;
+    if common.json { render::json(&report) } else { render::report(&report) }
 }
 
 pub fn train(common: &Common, args: &TrainArgs) -> Done {

@@ -61,6 +61,7 @@ impl Config {
         self.check_ml(&mut found);
         self.check_training(&mut found);
         self.check_attempts_and_limits(&mut found);
+        self.check_attacks(&mut found);
         self.check_lists(&mut found);
         self.check_geo(&mut found);
         if self.log.level.trim().is_empty() || EnvFilter::builder().parse(&self.log.level).is_err() {
@@ -331,6 +332,27 @@ impl Config {
         found.duration("limits.feedback_age", limits.feedback_age, DAY, 730 * DAY);
         found.range("limits.history_max", limits.history_max, 10, 10_000);
         found.range("limits.models_kept", limits.models_kept, 1, 50);
+    }
+
+    fn check_attacks(&self, found: &mut Found) {
+        let attacks = &self.attacks;
+        // Of each account and password 64 others are remembered: a threshold beyond that would never be reached.
+        found.range("attacks.account_networks_hour", attacks.account_networks_hour.into(), 3, 60);
+        found.range("attacks.account_networks_day", attacks.account_networks_day.into(), 3, 60);
+        found.range("attacks.account_passwords_min", attacks.account_passwords_min.into(), 1, 8);
+        found.range("attacks.tag_accounts_hour", attacks.tag_accounts_hour.into(), 3, 60);
+        found.range("attacks.tag_accounts_day", attacks.tag_accounts_day.into(), 3, 60);
+        found.range("attacks.network_accounts", attacks.network_accounts.into(), 3, 60);
+        found.range("attacks.shared_network_accounts", attacks.shared_network_accounts as u64, 1, 60);
+        found.duration("attacks.measure", attacks.measure, Duration::from_secs(60), DAY);
+        found.duration("attacks.retry_after", attacks.retry_after, Duration::from_secs(1), HOUR);
+        if !(attacks.threshold_severe > 0.0 && attacks.threshold_severe < 1.0) {
+            found.add(
+                "attacks.threshold_severe",
+                "it is not a probability between 0 and 1",
+                "choose one like 0.5, or leave it out",
+            );
+        }
     }
 
     fn check_geo(&self, found: &mut Found) {

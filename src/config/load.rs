@@ -136,6 +136,7 @@ fn merge(
         ml: layers.section("ml"),
         training: layers.section("training"),
         attempts: layers.section("attempts"),
+        attacks: layers.section("attacks"),
         lists: layers.section("lists"),
         geo: layers.section("geo"),
         limits: layers.section("limits"),

@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 pub use check::Problem;
 pub use load::{ConfigError, ENV_PREFIX, host_name};
 pub use sections::{
-    ActivationFunction, Approval, AttemptsConfig, Backend, GeoConfig, HttpConfig, JwtAlgorithm, JwtConfig, JwtRole,
-    LimitsConfig, ListsConfig, LogConfig, LogFormat, LoopbackAccess, MlConfig, NodeConfig, Optimizer, Profile,
-    RedisConfig, Role, StoreConfig, ThresholdSource, TokenConfig, TrainingConfig, UpstreamConfig, UpstreamLayout,
+    ActivationFunction, Approval, AttacksConfig, AttemptsConfig, Backend, GeoConfig, HttpConfig, JwtAlgorithm,
+    JwtConfig, JwtRole, LimitsConfig, ListsConfig, LogConfig, LogFormat, LoopbackAccess, MlConfig, NodeConfig,
+    Optimizer, Profile, RedisConfig, Role, StoreConfig, ThresholdSource, TokenConfig, TrainingConfig, UpstreamConfig,
+    UpstreamLayout,
 };
 
 /// The whole configuration; every section may be left out of the file.
@@ -43,6 +44,8 @@ pub struct Config {
     pub training: TrainingConfig,
     /// `[attempts]`: how attempts are paired, remembered and queued.
     pub attempts: AttemptsConfig,
+    /// `[attacks]`: from when on an attack is a distributed one, and how long measures hold.
+    pub attacks: AttacksConfig,
     /// `[lists]`: networks and accounts that are known beforehand.
     pub lists: ListsConfig,
     /// `[geo]`: where country and provider of an address are looked up.

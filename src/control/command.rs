@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::ControlError;
+use super::attacks::AttackCommand;
 use crate::detection::additional::SLOTS_MAX;
 use crate::detection::attempt::Timestamp;
 use crate::detection::record::RecordError;
@@ -74,6 +75,8 @@ pub enum Command {
     Export,
     /// List past trainings, resets and rollbacks, newest first.
     History,
+    /// About distributed attacks.
+    Attacks(AttackCommand),
     /// Show who had what done, newest first.
     Audit {
         /// Most entries, 1 to [`AUDIT_SHOWN_MAX`].
@@ -146,6 +149,7 @@ impl Command {
             Self::Status => "status",
             Self::History => "history",
             Self::Audit { .. } => "audit",
+            Self::Attacks(command) => command.name(),
             Self::Features => "features",
             Self::RemoveFeatures { .. } => "remove_features",
         }
@@ -153,6 +157,9 @@ impl Command {
 
     /// Whether the command is audited.
     pub fn changes_something(&self) -> bool {
+        if let Self::Attacks(command) = self {
+            return command.changes_something();
+        }
         !matches!(
             self,
             Self::ReadLearningMode
@@ -196,6 +203,7 @@ impl Command {
                 }
                 names.iter().try_for_each(|name| word("names", Some(name)))?;
             }
+            Self::Attacks(command) => command.check()?,
             _ => {}
         }
         Ok(self)

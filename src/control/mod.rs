@@ -2,12 +2,14 @@
 //!
 //! Scoring is not a command; it never waits for anything that is done here.
 
+pub mod attacks;
 mod audit;
 pub mod command;
 mod explain;
 pub mod feedback;
 mod history;
 mod modes;
+mod rehearsal;
 pub mod status;
 mod upstream;
 
@@ -29,13 +31,16 @@ use crate::serving::slot::ModelSlot;
 use crate::state::identity::Identity;
 use crate::store::registry::{ModelId, RollbackReply, TriggerKey};
 use crate::store::{Store, StoreError};
+use crate::tasks::attack_monitor::AttackWatch;
 use crate::tasks::features::Features;
 use crate::tasks::publisher::{PublishError, PublisherHandle};
 use crate::tasks::replication::Replication;
 use crate::tasks::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
 use crate::telemetry::metrics::Metrics;
 
+pub use attacks::{AttackCommand, Simulation};
 pub use command::{Caller, Command, TrainCommand};
+pub(crate) use rehearsal::Rehearsal;
 pub use status::StatusView;
 
 /// How many history entries are read at once.
@@ -108,6 +113,8 @@ pub struct ControlHandle {
     pub(crate) publisher: PublisherHandle,
     pub(crate) replication: Arc<Replication>,
     pub(crate) features: Features,
+    pub(crate) attack_watch: AttackWatch,
+    pub(crate) rehearsal: Rehearsal,
     pub(crate) registry_changed: Arc<Notify>,
     pub(crate) feedback_given: Arc<Notify>,
     pub(crate) status: Arc<StatusView>,
@@ -159,6 +166,7 @@ impl ControlHandle {
             Command::Status => Ok(self.status.read().await),
             Command::History => self.history().await,
             Command::Audit { limit } => self.audit_trail(limit).await,
+            Command::Attacks(command) => self.attacks(command).await,
             Command::Features => Ok(self.list_features()),
             Command::Import(batch) => self.import(batch).await,
             Command::Export => self.export(),

@@ -61,6 +61,15 @@ pub struct WeightedRule {
     pub threshold: f64,
 }
 
+/// What attack protection asks for one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measure {
+    /// The least that it asks for.
+    pub verdict: Verdict,
+    /// Why, in a few words for people.
+    pub reason: &'static str,
+}
+
 /// Everything that the verdict depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct VerdictInput {
@@ -86,8 +95,11 @@ pub struct VerdictInput {
     pub watch_threshold: Option<f64>,
     /// The user is known from this network, and nobody has been guessing there since.
     pub known_good: bool,
-    /// What attack protection asks for, if it is active.
-    pub protection: Option<Verdict>,
+    /// What attack protection asks for; `None` where it asks for nothing.
+    pub protection: Option<Measure>,
+    /// Attack protection lowers the threshold for blocking to this, also that of the weighted sum. It never raises one, and
+    /// a model that may only watch still does.
+    pub threshold_cap: Option<f64>,
     /// Set when the operator lets the model override rules.
     pub override_rules: Option<WeightedRule>,
 }
@@ -97,17 +109,31 @@ pub struct VerdictInput {
 pub struct VerdictAnswer {
     /// What the caller should do.
     pub verdict: Verdict,
-    /// What the model alone would have said; [`Verdict::Allow`] when there is none.
+    /// The stronger of what the model and attack protection would have said, whether or not they have a say;
+    /// [`Verdict::Allow`] when there is neither. Protection has nothing to say about what is trusted.
     pub would_be: Verdict,
+    /// What the model alone would have said with its own threshold; [`Verdict::Allow`] when there is none.
+    pub model: Verdict,
+    /// Attack protection had its say: not where static rules alone decide, nor for what is trusted.
+    pub heeds_protection: bool,
     /// Why, in a few words for people.
     pub reason: &'static str,
 }
 
 /// Decides. The first row that fits wins; see the tests for every one of them.
 pub fn decide(input: &VerdictInput) -> VerdictAnswer {
-    let would_be = model_verdict(input);
-    let (verdict, reason) = choose(input, would_be);
-    VerdictAnswer { verdict, would_be, reason }
+    let model = model_verdict(input, input.block_threshold);
+    let capped = model_verdict(input, lowered(input.block_threshold, input.threshold_cap));
+    let (verdict, reason) = choose(input, capped);
+    let asked = input.protection.filter(|_| !input.trusted).map_or(Verdict::Allow, |measure| measure.verdict);
+    let would_be = if input.trusted { model } else { capped.max(asked) };
+    let heeds_protection = !input.trusted && only_rules_decide(input).is_none();
+    VerdictAnswer { verdict, would_be, model, heeds_protection, reason }
+}
+
+/// A threshold under the cap of attack protection. None stays none: data that support no threshold support no cap either.
+pub fn lowered(threshold: Option<f64>, cap: Option<f64>) -> Option<f64> {
+    threshold.map(|threshold| cap.map_or(threshold, |cap| threshold.min(cap)))
 }
 
 fn choose(input: &VerdictInput, model: Verdict) -> (Verdict, &'static str) {
@@ -150,14 +176,15 @@ fn suspicion(input: &VerdictInput, model: Verdict) -> (Verdict, &'static str) {
         _ => (model, model_reason(model, input.probability, input.block_threshold.or(input.watch_threshold).is_some())),
     };
     match input.protection {
-        Some(protection) if protection > verdict => (protection, "attack protection is active"),
+        Some(measure) if measure.verdict > verdict => (measure.verdict, measure.reason),
         _ => (verdict, reason),
     }
 }
 
 fn weighted(input: &VerdictInput, rule: WeightedRule, probability: f64) -> (Verdict, &'static str) {
     let hit = if input.static_rule_triggered { 1.0 } else { 0.0 };
-    if rule.static_weight * hit + rule.ml_weight * probability >= rule.threshold {
+    let threshold = input.threshold_cap.map_or(rule.threshold, |cap| rule.threshold.min(cap));
+    if rule.static_weight * hit + rule.ml_weight * probability >= threshold {
         (Verdict::Block, "the weighted sum of rule and model reaches the threshold")
     } else {
         (Verdict::Allow, "the weighted sum of rule and model stays below the threshold")
@@ -169,12 +196,12 @@ fn static_verdict(input: &VerdictInput) -> Verdict {
 }
 
 /// The model's own verdict. A probability that is not a number exceeds nothing.
-fn model_verdict(input: &VerdictInput) -> Verdict {
+fn model_verdict(input: &VerdictInput, block_threshold: Option<f64>) -> Verdict {
     let exceeds = |threshold: Option<f64>| match (input.probability, threshold) {
         (Some(probability), Some(threshold)) => probability > threshold,
         _ => false,
     };
-    if exceeds(input.block_threshold) {
+    if exceeds(block_threshold) {
         Verdict::Block
     } else if exceeds(input.watch_threshold) {
         Verdict::Watch
@@ -209,6 +236,10 @@ mod tests {
         }
     }
 
+    const fn asks(verdict: Verdict) -> Option<Measure> {
+        Some(Measure { verdict, reason: "an attack" })
+    }
+
     fn verdict(input: VerdictInput) -> Verdict {
         decide(&input).verdict
     }
@@ -218,7 +249,7 @@ mod tests {
         let input = VerdictInput {
             trusted: true,
             static_rule_triggered: true,
-            protection: Some(Verdict::Block),
+            protection: asks(Verdict::Block),
             ..serving(1.0)
         };
 
@@ -237,13 +268,60 @@ mod tests {
             VerdictInput { dry_run: true, ..serving(1.0) },
         ];
         for row in rows {
-            let row = VerdictInput { protection: Some(Verdict::Block), ..row };
+            let row = VerdictInput { protection: asks(Verdict::Block), ..row };
             let quiet = decide(&row);
             let hit = decide(&VerdictInput { static_rule_triggered: true, known_good: true, ..row });
 
             assert_eq!((quiet.verdict, quiet.would_be), (Verdict::Allow, Verdict::Block), "{row:?}");
             assert_eq!((hit.verdict, hit.would_be), (Verdict::Block, Verdict::Block), "{row:?}");
         }
+    }
+
+    #[test]
+    fn protection_shows_in_would_be_where_it_has_no_say_and_never_for_trusted() {
+        for row in [
+            VerdictInput { enabled: false, ..serving(0.0) },
+            VerdictInput { trained: false, probability: None, ..serving(0.0) },
+            VerdictInput { learning_mode: true, ..serving(0.0) },
+            VerdictInput { dry_run: true, ..serving(0.0) },
+        ] {
+            let answer = decide(&VerdictInput { protection: asks(Verdict::StepUp), ..row });
+            assert_eq!((answer.verdict, answer.would_be), (Verdict::Allow, Verdict::StepUp), "{row:?}");
+            assert!(!answer.heeds_protection && !answer.reason.contains("attack"), "{answer:?}");
+        }
+        let trusted = VerdictInput { trusted: true, protection: asks(Verdict::Block), ..serving(0.0) };
+        let answer = decide(&trusted);
+        assert_eq!((answer.verdict, answer.would_be, answer.heeds_protection), (Verdict::Allow, Verdict::Allow, false));
+    }
+
+    #[test]
+    fn what_protection_asks_for_is_answered_with_its_reason() {
+        let asked = VerdictInput { protection: asks(Verdict::StepUp), ..serving(0.0) };
+        let answer = decide(&asked);
+        assert_eq!((answer.verdict, answer.reason, answer.heeds_protection), (Verdict::StepUp, "an attack", true));
+
+        let ruled = decide(&VerdictInput { static_rule_triggered: true, ..asked });
+        assert_eq!((ruled.verdict, ruled.reason), (Verdict::Block, "a static rule hit"), "the stronger one");
+    }
+
+    #[test]
+    fn a_cap_lowers_the_threshold_never_raises_one_and_makes_none() {
+        let capped = |cap, input| decide(&VerdictInput { threshold_cap: Some(cap), ..input });
+        assert_eq!(capped(0.5, serving(0.6)).verdict, Verdict::Block);
+        assert_eq!(capped(0.5, serving(0.5)).verdict, Verdict::Allow, "it must be exceeded, too");
+        assert_eq!(capped(0.95, serving(0.91)).verdict, Verdict::Block, "above the own threshold");
+        let watching = VerdictInput { block_threshold: None, ..serving(1.0) };
+        assert_eq!(capped(0.5, watching).verdict, Verdict::Watch, "a model without a threshold only watches");
+        let rule = WeightedRule { static_weight: 0.4, ml_weight: 0.6, threshold: 0.7 };
+        let weighted = VerdictInput { static_rule_triggered: true, override_rules: Some(rule), ..serving(0.2) };
+        assert_eq!([capped(0.5, weighted).verdict, verdict(weighted)], [Verdict::Block, Verdict::Allow]);
+
+        let answer = capped(0.5, serving(0.6));
+        assert_eq!(
+            (answer.model, answer.would_be),
+            (Verdict::Watch, Verdict::Block),
+            "the model's own word stays known"
+        );
     }
 
     #[test]
@@ -270,16 +348,16 @@ mod tests {
     #[test]
     fn the_strongest_of_rule_model_and_protection_wins() {
         assert_eq!(verdict(VerdictInput { static_rule_triggered: true, ..serving(0.0) }), Verdict::Block);
-        assert_eq!(verdict(VerdictInput { protection: Some(Verdict::StepUp), ..serving(0.6) }), Verdict::StepUp);
-        assert_eq!(verdict(VerdictInput { protection: Some(Verdict::StepUp), ..serving(0.95) }), Verdict::Block);
-        assert_eq!(verdict(VerdictInput { protection: Some(Verdict::Allow), ..serving(0.6) }), Verdict::Watch);
+        assert_eq!(verdict(VerdictInput { protection: asks(Verdict::StepUp), ..serving(0.6) }), Verdict::StepUp);
+        assert_eq!(verdict(VerdictInput { protection: asks(Verdict::StepUp), ..serving(0.95) }), Verdict::Block);
+        assert_eq!(verdict(VerdictInput { protection: asks(Verdict::Allow), ..serving(0.6) }), Verdict::Watch);
     }
 
     #[test]
     fn a_known_good_user_and_network_is_stepped_up_at_most() {
         assert_eq!(verdict(VerdictInput { known_good: true, ..serving(1.0) }), Verdict::StepUp);
         assert_eq!(verdict(VerdictInput { known_good: true, ..serving(0.6) }), Verdict::Watch);
-        let protected = VerdictInput { known_good: true, protection: Some(Verdict::Block), ..serving(0.0) };
+        let protected = VerdictInput { known_good: true, protection: asks(Verdict::Block), ..serving(0.0) };
         assert_eq!(verdict(protected), Verdict::StepUp);
     }
 

@@ -3,6 +3,7 @@
 //! Nothing in this folder waits for a store, a file or another node; only [`geo`] reads files, before it serves. A score reads the counters and the model that are
 //! in memory, and leaves an event in the [`attempt_log`] for the replication task to carry away.
 
+pub mod attacks;
 pub mod attempt_log;
 pub mod breaker;
 pub mod explain;

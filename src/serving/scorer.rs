@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 
 pub use self::answer::{OutcomeAnswer, Remembered, ScoreAnswer, ScoreError};
 pub use self::memory::Restored;
+use super::attacks::Attacks;
 use super::attempt_log::AttemptLog;
 use super::breaker::BlockCounter;
 use super::geo::GeoDatabases;
@@ -50,6 +51,8 @@ pub struct Scorer {
     state: Mutex<State>,
     memory: Mutex<Memory>,
     log: Arc<AttemptLog>,
+    /// Of distributed attacks; has locks of its own.
+    attacks: Arc<Attacks>,
     metrics: Arc<Metrics>,
 }
 
@@ -93,6 +96,7 @@ impl Scorer {
         let limits = limits(&config);
         let prior = prior::of(&config).map(Arc::new);
         let memory = Mutex::new(Memory::new(config.limits.hindsight_bytes_max));
+        let attacks = Arc::new(Attacks::new(&config));
         drop(config);
         Self {
             config: parts.config,
@@ -112,6 +116,7 @@ impl Scorer {
                 evicted: Evictions::default(),
             }),
             memory,
+            attacks,
             log: parts.log,
             metrics: parts.metrics,
         }
@@ -127,12 +132,18 @@ impl Scorer {
         let config = self.config.load();
         self.lock().tracker.set_limits(limits(&config));
         self.set_memory_limit(config.limits.hindsight_bytes_max);
+        self.attacks.reload(&config);
         self.site.store(Arc::new(Site::new(&config, &self.pseudonyms.load())));
     }
 
     /// Exchanges the files that country and provider are looked up in.
     pub fn set_geo(&self, geo: GeoDatabases) {
         self.geo.store(Arc::new(geo));
+    }
+
+    /// The watch for distributed attacks, fed by what this scorer counts.
+    pub fn attacks(&self) -> &Arc<Attacks> {
+        &self.attacks
     }
 
     /// The pseudonymizer in force.

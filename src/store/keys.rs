@@ -146,6 +146,11 @@ impl Keys {
         self.name("nodes")
     }
 
+    /// String with a time to live: the measures against attacks that nodes share.
+    pub fn protection(&self) -> String {
+        self.name("protection")
+    }
+
     /// Stream: the audit trail.
     pub fn audit(&self) -> String {
         self.name("audit")
@@ -199,6 +204,7 @@ mod tests {
             keys.candidate_model(),
             keys.pseudonym_key(),
             keys.nodes(),
+            keys.protection(),
             keys.audit(),
             keys.claim("{x}"),
             keys.result("{x}"),

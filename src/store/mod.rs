@@ -287,6 +287,10 @@ pub enum Signal {
 pub const ANNOUNCEMENT_MAX: usize = 512;
 /// Longest command: arguments are few and short.
 pub const COMMAND_MAX: usize = 4096;
+/// Longest description of the measures against attacks: 4096 networks, accounts and resets of accounts each, as JSON.
+pub const PROTECTION_MAX: usize = 1024 * 1024;
+/// How long the measures against attacks are kept: longer than any of them holds.
+pub const PROTECTION_TTL: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Longest model artifact. A login model is tens of KiB; Redis is blocked for everybody while it copies a blob.
 pub const MODEL_MAX: usize = 4 * 1024 * 1024;
 
@@ -452,6 +456,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The nodes heard of within [`NODE_TTL`], by name.
     fn nodes(&self) -> Answer<'_, Vec<NodeReport>>;
+
+    /// The measures against attacks that the fleet shares, as they were stored, at most [`PROTECTION_MAX`] bytes; `None`
+    /// while there are none.
+    fn load_protection(&self) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// Stores measures, if what is there still is what the caller has merged into them (`merged`; `None` for nothing).
+    /// `false`: somebody else was faster; load, merge and store again. What is stored goes [`PROTECTION_TTL`] after the last
+    /// time.
+    fn save_protection<'a>(&'a self, merged: Option<&'a [u8]>, protection: &'a [u8]) -> Answer<'a, bool>;
 
     /// Tries to become the one that executes command `id`; the claim lapses after `ttl`.
     fn claim_command<'a>(&'a self, id: &'a str, holder: BootId, ttl: Duration) -> Answer<'a, Claim>;

@@ -2,11 +2,12 @@
 //!
 //! There are no globals: several nodes live in one process without mixing their numbers. Labels only ever have values
 //! that this program knows beforehand (verdicts, routes, reasons) — never a user, an address or a request id. Names begin
-//! with `nauthilus_neural_`; seconds and bytes are base units. Counting never fails and never blocks on I/O.
+//! with `nauthilus_neural_`, those of [`attack_metrics`](super::attack_metrics) otherwise; seconds and bytes are base units. Counting never fails and never blocks on I/O.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
+use super::attack_metrics::AttackMetrics;
 use crate::learning::feedback::Told;
 use crate::learning::hindsight::HindsightStats;
 
@@ -64,6 +66,9 @@ pub struct Metrics {
     task_restarts: By1,
     config_reloads: By1,
     breaker_trips: Counter,
+    threat: Gauge<f64, AtomicU64>,
+    attack_news_dropped: Counter,
+    attacks: AttackMetrics,
 }
 
 impl Metrics {
@@ -104,6 +109,9 @@ impl Metrics {
             task_restarts: Family::default(),
             config_reloads: Family::default(),
             breaker_trips: Counter::default(),
+            threat: Gauge::default(),
+            attack_news_dropped: Counter::default(),
+            attacks: AttackMetrics::new(),
             additional_features: Gauge::default(),
             additional_features_skipped: Family::default(),
         };
@@ -227,6 +235,12 @@ impl Metrics {
             "Times the circuit breaker of this node returned the fleet to learning mode",
             self.breaker_trips.clone(),
         );
+        registry.register("threat", "How threatened the site is by distributed attacks, 0 to 1", self.threat.clone());
+        registry.register(
+            "attack_news_dropped",
+            "Attempts that the watch for distributed attacks could not take in",
+            self.attack_news_dropped.clone(),
+        );
         registry.register("config_reloads", "Reloads of the configuration by outcome", self.config_reloads.clone());
         self
     }
@@ -239,7 +253,10 @@ impl Metrics {
     /// All metrics in the OpenMetrics text format; see [`CONTENT_TYPE`].
     pub fn render(&self) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        for registry in [&self.registry, self.attacks.registry()] {
+            encode_registry(&mut text, registry).expect("writing to a string cannot fail");
+        }
+        encode_eof(&mut text).expect("writing to a string cannot fail");
         text
     }
 
@@ -409,6 +426,17 @@ impl Metrics {
         self.breaker_trips.inc();
     }
 
+    /// How threatened the site is by distributed attacks, 0–1, and how many attempts the watch has had to drop.
+    pub fn threat(&self, threat: f64, dropped: u64) {
+        self.threat.set(threat);
+        raise(&self.attack_news_dropped, dropped);
+    }
+
+    /// What is shown of distributed attacks.
+    pub fn attacks(&self) -> &AttackMetrics {
+        &self.attacks
+    }
+
     /// A reload of the configuration ended (`applied`, `refused`).
     pub fn config_reloaded(&self, outcome: &'static str) {
         self.config_reloads.get_or_create(&[("outcome", outcome)]).inc();
@@ -508,6 +536,8 @@ mod tests {
         metrics.task_restarted("subscriber");
         metrics.config_reloaded("applied");
         metrics.breaker_tripped();
+        metrics.threat(0.75, 3);
+        metrics.threat(0.7, 3);
         metrics.status().registry_written();
         metrics.status().announcement_sent();
         metrics.status().attempts_dropped(5);
@@ -552,6 +582,8 @@ mod tests {
             "nauthilus_neural_task_restarts_total{task=\"subscriber\"} 1",
             "nauthilus_neural_config_reloads_total{outcome=\"applied\"} 1",
             "nauthilus_neural_breaker_trips_total 1",
+            "nauthilus_neural_threat 0.7",
+            "nauthilus_neural_attack_news_dropped_total 3",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} is missing in\n{text}");
         }

@@ -1,5 +1,6 @@
 //! What a node tells about itself: log lines and metrics. Neither knows what a node does.
 
+pub mod attack_metrics;
 pub mod logging;
 pub mod metrics;
 

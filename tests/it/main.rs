@@ -19,6 +19,7 @@ mod labels;
 mod lua;
 mod modes;
 mod prior;
+mod protection;
 mod restart;
 mod schedule;
 mod service;

@@ -19,6 +19,11 @@ async fn burst_and_login(daemon: &Daemon, first: usize) -> [Value; 2] {
     [burst, login]
 }
 
+/// A node that only models have an opinion on: attack protection shows in `would_be` as well.
+fn calm() -> Setup {
+    Setup::new("alone").set("attacks.enabled", "false")
+}
+
 /// The attack stands out, and nothing comes of it.
 fn watched_only([burst, login]: &[Value; 2]) {
     let probability = |answer: &Value| answer["probability"].as_f64().unwrap_or_else(|| panic!("none: {answer}"));
@@ -34,7 +39,7 @@ fn watched_only([burst, login]: &[Value; 2]) {
 #[tokio::test]
 async fn a_fresh_node_and_one_after_a_reset_watch_with_the_prior() {
     // A threshold of the operator is for the site's own models.
-    let daemon = Daemon::start(Setup::new("alone").set("ml.threshold", "0.1")).await;
+    let daemon = Daemon::start(calm().set("ml.threshold", "0.1")).await;
 
     watched_only(&burst_and_login(&daemon, 0).await);
 
@@ -61,7 +66,7 @@ async fn a_fresh_node_and_one_after_a_reset_watch_with_the_prior() {
 
 #[tokio::test]
 async fn a_node_without_the_prior_has_no_probability() {
-    let daemon = Daemon::start(Setup::new("alone").set("ml.prior", "false")).await;
+    let daemon = Daemon::start(calm().set("ml.prior", "false")).await;
 
     let [burst, login] = burst_and_login(&daemon, 0).await;
     for answer in [burst, login] {

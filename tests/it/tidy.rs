@@ -323,6 +323,12 @@ fn every_metric_is_documented() {
         &missing.map(|name| format!("docs/operations.md does not mention nauthilus_neural_{name}")).collect::<Vec<_>>(),
     );
     assert!(names.len() > 20, "only {} metrics were found", names.len());
+    let source = read("src/telemetry/attack_metrics.rs");
+    let declared: Vec<_> =
+        source.split("registry.register(").skip(1).filter_map(|rest| rest.split('"').nth(1)).collect();
+    let missing = declared.iter().filter(|name| !operations.contains(&format!("`nauthilus_dbf_{name}`")));
+    none(&missing.map(|name| format!("docs/operations.md does not mention nauthilus_dbf_{name}")).collect::<Vec<_>>());
+    assert_eq!(declared.len(), 19);
 }
 
 #[test]

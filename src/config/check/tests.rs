@@ -43,6 +43,9 @@ fn every_problem_is_listed_at_once() {
     config.training.lease = Duration::from_millis(10);
     config.attempts.outcome_timeout = Duration::ZERO;
     config.limits.models_kept = 0;
+    config.attacks.account_networks_hour = 0;
+    config.attacks.measure = Duration::ZERO;
+    config.attacks.threshold_severe = f64::NAN;
     config.lists.trusted_networks = vec!["192.0.2.7/24".parse().expect("a network")];
     config.log.level = "info=loud".to_owned();
 
@@ -76,6 +79,9 @@ fn every_problem_is_listed_at_once() {
         "training.lease",
         "attempts.outcome_timeout",
         "limits.models_kept",
+        "attacks.account_networks_hour",
+        "attacks.measure",
+        "attacks.threshold_severe",
         "lists.trusted_networks",
         "log.level",
     ];

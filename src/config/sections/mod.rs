@@ -3,6 +3,7 @@
 //! The structs accept anything of the right type; ranges and relations between keys are judged in
 //! [`check`](crate::config::check), so that all problems can be listed at once.
 
+mod attacks;
 mod attempts;
 mod geo;
 mod http;
@@ -17,6 +18,7 @@ mod store;
 mod training;
 mod upstream;
 
+pub use attacks::AttacksConfig;
 pub use attempts::AttemptsConfig;
 pub use geo::GeoConfig;
 pub use http::{HttpConfig, LoopbackAccess, Role, TokenConfig};

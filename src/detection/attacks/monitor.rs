@@ -138,6 +138,18 @@ impl AttackMonitor {
         }
     }
 
+    /// Whether a stranger's failure that was counted just now belongs to an attack on one account or to a spray, against which
+    /// no measure holds yet: reason not to wait with [`AttackMonitor::assess`]. Looks at this account, password and network
+    /// only.
+    pub fn alarming(&self, attempt: &Attempt) -> bool {
+        let (now, options) = (attempt.ts, &self.options);
+        let (account, network) = (AccountId::from(attempt.user), client_network(attempt.client_ip));
+        let attacked = || self.accounts.report(account, now, options).is_some_and(|report| report.attacked());
+        let spraying = || self.spray.condemns(network, attempt.password.map(|tag| tag.0), now, options);
+        (!self.protection.account_protected(account, now, options) && attacked())
+            || (!self.protection.limited(network, now, options) && spraying())
+    }
+
     /// Judges what was counted, moves the threat, takes and ends measures, and writes the log. `now` is the time of the
     /// newest events: the node's clock when live, event time in a replay.
     pub fn assess(&mut self, now: Timestamp) -> Assessment {

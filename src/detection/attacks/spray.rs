@@ -157,6 +157,16 @@ impl Spray {
         })
     }
 
+    /// Whether `network`, or the password `tag` that it tried, is a spray; never where `network` is shared by users.
+    pub fn condemns(&self, network: IpAddr, tag: Option<u64>, now: Timestamp, options: &AttackOptions) -> bool {
+        if self.users_of(network, now) >= options.shared_network_accounts {
+            return false;
+        }
+        let by_tag = tag.and_then(|tag| self.tags.get(&tag)).and_then(|tag| self.judge_tag(tag, now, options));
+        let entry = self.networks.get(&network);
+        by_tag.or_else(|| entry.and_then(|entry| judge_network(network, entry, now, options))).is_some()
+    }
+
     /// Forgets what is older than a day.
     pub fn prune(&mut self, now: Timestamp) {
         let day_ago = now.plus_millis(-DAY_MS).millis();

@@ -29,7 +29,7 @@ pub struct ScoreAnswer {
     pub request_id: String,
     /// What the caller should do.
     pub verdict: Verdict,
-    /// What the model alone would have said.
+    /// What model and attack protection would have said, whether or not they have a say.
     pub would_be: Verdict,
     /// Of an attack, 0–1; `None` when neither a model nor the prior serves.
     pub probability: Option<f64>,
@@ -39,7 +39,7 @@ pub struct ScoreAnswer {
     pub learning_mode: bool,
     /// Why this verdict, in a few words for people.
     pub reason: String,
-    /// Seconds after which asking again makes sense; `None`: nothing limits it, the only case so far.
+    /// Seconds that the client should wait before its next try, where attack protection slows it down; else `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
     /// Which model gave the probability; `None` when none serves, and when the prior gave it.

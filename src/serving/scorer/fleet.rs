@@ -19,7 +19,9 @@ impl Scorer {
         {
             state.inbox.put(News::Missed { from, to });
         }
+        let at_home = event.outcome.is_some() && state.at_home(&event.attempt);
         let applied = state.tracker.apply_remote(event, own);
+        let watched = !event.historical && !self.site.load().trusts(&event.attempt);
         if event.origin != own {
             state.heard.heard(event);
         }
@@ -28,6 +30,11 @@ impl Scorer {
         }
         if event.outcome.is_some() && (applied.attempt || applied.outcome) {
             state.pending.remove(event.attempt.request);
+        }
+        drop(state);
+        if watched {
+            let outcome = event.outcome.filter(|_| applied.outcome).map(|outcome| (outcome, at_home));
+            self.attacks.note(&event.attempt, applied.attempt, outcome);
         }
         applied
     }

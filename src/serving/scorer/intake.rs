@@ -23,7 +23,14 @@ impl Scorer {
         fallback_ts: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<CheckedRecord, RecordError> {
+        let name = self.attacks.wants_names().then(|| {
+            let account = record.account.as_ref().filter(|account| !account.trim().is_empty());
+            account.or(record.username.as_ref()).cloned().unwrap_or_default()
+        });
         let mut checked = record.check(fallback_ts, now, &self.pseudonyms.load(), random::id)?;
+        if let Some(name) = name {
+            self.attacks.learn_name(checked.attempt.user.into(), &name);
+        }
         self.geo.load().complete(checked.attempt.client_ip, &mut checked.attempt.client);
         Ok(checked)
     }

@@ -125,6 +125,12 @@ impl Scorer {
 }
 
 impl State {
+    /// Whether the user of an attempt was at home there before its outcome.
+    pub(super) fn at_home(&self, attempt: &Attempt) -> bool {
+        let (activity, Attempt { user, client_ip, ts, .. }) = (self.tracker.activity(), attempt);
+        activity.known_good(*user, *client_ip, *ts) || activity.at_home(*user, *client_ip, *ts)
+    }
+
     /// A definite outcome of an attempt was counted just now.
     pub(super) fn happened(&mut self, attempt: &Attempt, outcome: Outcome) {
         let known = self.tracker.lookup(attempt.request);

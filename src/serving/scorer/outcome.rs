@@ -60,10 +60,13 @@ impl Scorer {
             self.metrics.attempts_ingested(1);
             Some(told.attempt)
         };
+        let mut happened = None;
+        let at_home = state.tracker.lookup(request).is_some_and(|known| state.at_home(&known.attempt));
         match state.tracker.complete(request, told_attempt.as_ref(), outcome) {
             Complete::Recorded => {
                 if let Some(event) = state.tracker.lookup(request).map(Indexed::event) {
                     state.happened(&event.attempt, outcome);
+                    happened = Some(event.attempt.clone());
                     self.tell(&mut state, event, now);
                 }
             }
@@ -72,6 +75,9 @@ impl Scorer {
         }
         state.pending.remove(request);
         drop(state);
+        if let Some(attempt) = happened.filter(|attempt| !site.trusts(attempt)) {
+            self.attacks.note(&attempt, !known, Some((outcome, at_home)));
+        }
         self.metrics.outcome(outcome_name(outcome));
         Ok(OutcomeAnswer { request_id, recorded: true })
     }
@@ -113,6 +119,7 @@ impl Scorer {
             decision: None,
             historical,
         };
+        let at_home = state.at_home(&event.attempt);
         let applied = state.tracker.apply(&event);
         if applied.attempt {
             self.metrics.attempts_ingested(1);
@@ -121,6 +128,9 @@ impl Scorer {
             state.happened(&event.attempt, outcome);
         }
         state.pending.remove(event.attempt.request);
+        if !historical && !site.trusts(&event.attempt) {
+            self.attacks.note(&event.attempt, applied.attempt, applied.outcome.then_some((outcome, at_home)));
+        }
         let told = self.tell(&mut state, event, now);
         let much = state.inbox.waiting() >= NEWS_OF_BULK;
         drop(state);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{ScoreAnswer, ScoreError, Scorer};
 use crate::config::Config;
+use crate::detection::attacks::Stance;
 use crate::detection::attempt::{Attempt, Timestamp};
 use crate::detection::event::{Decision, Snapshot};
 use crate::detection::features::FeatureSchema;
@@ -11,6 +12,7 @@ use crate::detection::record::AttemptRecord;
 use crate::detection::tracker::Begin;
 use crate::detection::verdict::{self, Verdict, VerdictInput, WeightedRule};
 use crate::learning::artifact::ModelArtifact;
+use crate::serving::attacks;
 use crate::serving::explain;
 use crate::serving::mode;
 use crate::serving::prior::Current;
@@ -52,16 +54,19 @@ impl Scorer {
         let known_good = state.tracker.activity().known_good(attempt.user, attempt.client_ip, attempt.ts);
         let at_home = !trusted && state.tracker.activity().at_home(attempt.user, attempt.client_ip, attempt.ts);
         let scored = current.and_then(|model| Some((model, probability(&schema, &snapshot, model.artifact)?)));
-        let answer = self.answer(&config, scored, &attempt, trusted, known_good);
+        let stance = if trusted { Stance::default() } else { self.attacks.stance(&attempt, known_good) };
+        let (answer, model_says) = self.answer(&config, scored, &attempt, trusted, known_good, &stance);
+        let mut counted = false;
         if !attempt.no_auth {
             let decision = Decision { probability: answer.probability.map(|p| p as f32), verdict: answer.verdict };
             let request = attempt.request;
             match state.tracker.begin(&attempt, Some(Arc::clone(&snapshot)), Some(decision)) {
                 Begin::New => {
                     self.metrics.attempts_ingested(1);
+                    counted = true;
                     state.pending.insert(request, monotonic_ms);
                     if at_home && answer.model.is_some() {
-                        state.blocks.note(&attempt, answer.would_be == Verdict::Block);
+                        state.blocks.note(&attempt, model_says == Verdict::Block);
                     }
                 }
                 Begin::Same(_) => {}
@@ -69,11 +74,15 @@ impl Scorer {
             }
         }
         drop(state);
+        if counted && !trusted {
+            self.attacks.note(&attempt, true, None);
+        }
         let explained = current.filter(|_| wants_explanation);
         let explanation = explained.and_then(|model| explain::explain(&config, &schema, model, &snapshot).ok());
         Ok(ScoreAnswer { request_id: checked.request_id, explanation, ..answer })
     }
 
+    /// The answer, and what the model alone would have said.
     fn answer(
         &self,
         config: &Config,
@@ -81,7 +90,8 @@ impl Scorer {
         attempt: &Attempt,
         trusted: bool,
         known_good: bool,
-    ) -> ScoreAnswer {
+        stance: &Stance,
+    ) -> (ScoreAnswer, Verdict) {
         let (usable, probability) = scored.unzip();
         let thresholds = usable.map(|model| model.artifact.thresholds).unwrap_or_default();
         let block_threshold = usable.and_then(|model| model.block_threshold(config));
@@ -99,7 +109,8 @@ impl Scorer {
             block_threshold,
             watch_threshold: thresholds.watch,
             known_good,
-            protection: None,
+            protection: attacks::measure(stance),
+            threshold_cap: stance.threshold_cap,
             override_rules: config.ml.may_override_rules.then(|| WeightedRule {
                 static_weight: config.ml.static_weight,
                 ml_weight: config.ml.ml_weight,
@@ -107,18 +118,21 @@ impl Scorer {
                 threshold: config.ml.threshold.unwrap_or(0.7),
             }),
         });
-        ScoreAnswer {
+        let heeded = decided.heeds_protection && decided.verdict > Verdict::Watch;
+        let cap = stance.threshold_cap.filter(|_| decided.heeds_protection);
+        let answer = ScoreAnswer {
             request_id: String::new(),
             verdict: decided.verdict,
             would_be: decided.would_be,
             probability,
-            threshold: block_threshold,
+            threshold: verdict::lowered(block_threshold, cap),
             learning_mode: mode::effective(switched_on, id.is_some(), config.ml.dry_run),
             reason: decided.reason.into(),
-            retry_after_s: None,
+            retry_after_s: stance.retry_after_s.filter(|_| heeded).map(u64::from),
             model: id,
             explanation: None,
-        }
+        };
+        (answer, decided.model)
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) const CANDIDATE: &str = "candidate";
 pub(super) const CANDIDATE_MODEL: &str = "candidate_model";
 /// Entry of [`META`]: the list of additional features.
 pub(super) const FEATURES: &str = "features";
+/// Entry of [`META`]: the measures against attacks, after the time until which they are kept (8 bytes, little-endian).
+pub(super) const PROTECTION: &str = "protection";
 /// Entry of [`META`]: the fleet's pseudonym key.
 pub(super) const PSEUDONYM_KEY: &str = "pseudonym_key";
 /// The last positions handed out, kept so that they never come again after everything was trimmed.

@@ -30,7 +30,7 @@ use super::registry::{
 };
 use super::{
     Answer, AttemptEntry, AuditEntry, Claim, FeaturesChange, FeaturesReply, FeedbackAppended, Limits, NODE_TTL,
-    NodeReport, Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
+    NodeReport, PROTECTION_MAX, Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
 };
 use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
@@ -406,6 +406,23 @@ impl Store for EmbeddedStore {
         let mut live: Vec<NodeReport> = nodes.values().filter(|report| is_live(report, now_ms)).cloned().collect();
         live.sort_by(|a, b| (&a.name, &a.boot_id).cmp(&(&b.name, &b.boot_id)));
         boxed(std::future::ready(Ok(live)))
+    }
+
+    fn load_protection(&self) -> Answer<'_, Option<Vec<u8>>> {
+        const OPERATION: &str = "read the measures against attacks";
+        boxed(self.writer().read(OPERATION, |transaction, now_ms| modes::protection(transaction, now_ms).map(Ok)))
+    }
+
+    fn save_protection<'a>(&'a self, merged: Option<&'a [u8]>, protection: &'a [u8]) -> Answer<'a, bool> {
+        const OPERATION: &str = "store the measures against attacks";
+        boxed(async move {
+            entry::check_size(OPERATION, "the description", protection.len(), PROTECTION_MAX)?;
+            let (merged, protection) = (merged.map(<[u8]>::to_vec), protection.to_vec());
+            let step = move |transaction: &_, now_ms| {
+                modes::save_protection(transaction, merged.as_deref(), &protection, now_ms).map(Answered::from)
+            };
+            self.writer().write(OPERATION, 1, step).await
+        })
     }
 
     fn claim_command<'a>(&'a self, id: &'a str, _holder: BootId, ttl: Duration) -> Answer<'a, Claim> {

@@ -1,15 +1,16 @@
-//! The steps on learning mode and on the candidate that waits for an approval, inside a transaction.
+//! The steps on learning mode, on the candidate that waits for an approval and on the measures against attacks, inside a
+//! transaction.
 
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
-use super::file::{CANDIDATE, CANDIDATE_MODEL, META, MODE};
+use super::file::{CANDIDATE, CANDIDATE_MODEL, META, MODE, PROTECTION};
 use super::registry_steps::{announce, record, state};
 use super::streams::last_feedback;
 use super::writer::Answered;
 use crate::store::candidate::Candidate;
 use crate::store::entry::AnnouncementKind;
 use crate::store::mode::{self, EndOfLearning, FleetMode, ModeChange, ModeOrigin, ModeReply, ModeSet, ModeStamp};
-use crate::store::{Limits, StoreError};
+use crate::store::{Limits, PROTECTION_TTL, StoreError};
 
 type Stepped<T> = Result<Answered<T>, redb::Error>;
 type Read<T> = Result<Result<T, StoreError>, redb::Error>;
@@ -123,4 +124,34 @@ pub(super) fn discard(
 /// One of the two values of the candidate.
 pub(super) fn blob(transaction: &ReadTransaction, name: &str) -> Read<Option<Vec<u8>>> {
     Ok(Ok(transaction.open_table(META)?.get(name)?.map(|value| value.value().to_vec())))
+}
+
+/// The measures against attacks that are still kept at `now_ms`.
+pub(super) fn protection(transaction: &ReadTransaction, now_ms: i64) -> Result<Option<Vec<u8>>, redb::Error> {
+    let stored = transaction.open_table(META)?.get(PROTECTION)?.map(|stored| stored.value().to_vec());
+    Ok(stored.and_then(|stored| kept(&stored, now_ms).map(<[u8]>::to_vec)))
+}
+
+/// Stores measures if those that were merged into them still stand there. Returns whether they did.
+pub(super) fn save_protection(
+    transaction: &WriteTransaction,
+    merged: Option<&[u8]>,
+    protection: &[u8],
+    now_ms: i64,
+) -> Result<bool, redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let stands = meta.get(PROTECTION)?.map(|stored| stored.value().to_vec());
+    if stands.as_deref().and_then(|stored| kept(stored, now_ms)) != merged {
+        return Ok(false);
+    }
+    let until = now_ms.saturating_add_unsigned(PROTECTION_TTL.as_millis() as u64);
+    let mut stored = until.to_le_bytes().to_vec();
+    stored.extend_from_slice(protection);
+    meta.insert(PROTECTION, stored.as_slice())?;
+    Ok(true)
+}
+
+fn kept(stored: &[u8], now_ms: i64) -> Option<&[u8]> {
+    let (until, protection) = stored.split_first_chunk()?;
+    (i64::from_le_bytes(*until) > now_ms).then_some(protection)
 }

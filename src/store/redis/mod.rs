@@ -33,7 +33,8 @@ use super::registry::{
 };
 use super::{
     Answer, AttemptEntry, AuditEntry, Claim, FeaturesChange, FeaturesReply, FeedbackAppended, Limits, MODEL_MAX,
-    NODE_TTL, NodeReport, Position, Relabel, SampleClass, SampleEntry, Signal, Store, StoreError,
+    NODE_TTL, NodeReport, PROTECTION_MAX, PROTECTION_TTL, Position, Relabel, SampleClass, SampleEntry, Signal, Store,
+    StoreError,
 };
 use crate::detection::additional::LIST_BYTES_MAX;
 use crate::detection::event::BootId;
@@ -301,6 +302,20 @@ impl Store for RedisStore {
 
     fn nodes(&self) -> Answer<'_, Vec<NodeReport>> {
         boxed(self.live_nodes())
+    }
+
+    fn load_protection(&self) -> Answer<'_, Option<Vec<u8>>> {
+        boxed(self.blob("read the measures against attacks", self.keys.protection(), PROTECTION_MAX))
+    }
+
+    fn save_protection<'a>(&'a self, merged: Option<&'a [u8]>, protection: &'a [u8]) -> Answer<'a, bool> {
+        const OPERATION: &str = "store the measures against attacks";
+        boxed(async move {
+            entry::check_size(OPERATION, "the description", protection.len(), PROTECTION_MAX)?;
+            let mut invocation = with_keys(&self.scripts.protection, [self.keys.protection()]);
+            invocation.arg(merged.unwrap_or_default()).arg(protection).arg(millis(PROTECTION_TTL));
+            self.script(OPERATION, BLOB_TIMEOUT, &invocation).await
+        })
     }
 
     fn claim_command<'a>(&'a self, id: &'a str, holder: BootId, ttl: Duration) -> Answer<'a, Claim> {

@@ -33,6 +33,7 @@ scripts! {
     mode,
     model,
     nodes,
+    protection,
     publish,
     refuse,
     registry,
