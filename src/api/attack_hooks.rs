@@ -1,33 +1,28 @@
 //! The hooks about distributed attacks, with the parameters and answers that Nauthilus' own hooks had, and the report.
 //!
-//! Answers of the hooks are JSON with `status` and `message`, errors included; callers without the role `admin` get problem
-//! JSON as everywhere. Parameters come in the query, or in the body as a form or a JSON object, which goes before it.
-
-use std::collections::HashMap;
+//! Answers of the hooks are JSON with `status` and `message`, errors included. How parameters and callers come in stands in
+//! `hooks` and `hook_parameters`.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::Uri;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::App;
 use super::auth::Administers;
-use super::body::Body;
+use super::hook_parameters::Parameters;
+use super::hooks::{Call, Hook};
 use super::problem::Problem;
 use crate::control::attacks::{SIMULATED_IPS_DEFAULT, SIMULATED_IPS_MAX};
 use crate::control::{AttackCommand, Command, ControlError, Simulation};
 use crate::detection::attacks::Period;
 
-type Parameters = HashMap<String, String>;
-type QueryOf = Result<Query<Parameters>, QueryRejection>;
-
 /// `/api/v1/custom/distributed-brute-force-admin`
-pub async fn admin(State(app): State<App>, caller: Administers, query: QueryOf, Body(body): Body) -> Json<Value> {
+pub async fn admin(State(app): State<App>, caller: Hook<Administers>, call: Call) -> Json<Value> {
     let done = async {
-        let parameters = parameters(query, &body)?;
-        let (command, message) = match given(&parameters, "action").unwrap_or("get_metrics") {
+        let parameters = call.parameters.map_err(error)?;
+        let (command, message) = match parameters.text("action").unwrap_or("get_metrics") {
             "get_metrics" => (AttackCommand::Metrics, "Metrics retrieved successfully"),
             "reset_protection" => (AttackCommand::ResetProtection, "Protection measures reset successfully"),
             "reset_account" => {
@@ -36,7 +31,7 @@ pub async fn admin(State(app): State<App>, caller: Administers, query: QueryOf, 
             other => return Err(invalid_action(other)),
         };
         let asked_for_metrics = command == AttackCommand::Metrics;
-        let answer = execute(&app, command, &caller).await?;
+        let answer = execute(&app, command, &caller.0).await?;
         if !asked_for_metrics {
             return Ok(success(message, answer));
         }
@@ -52,10 +47,10 @@ pub async fn admin(State(app): State<App>, caller: Administers, query: QueryOf, 
 }
 
 /// `/api/v1/custom/distributed-brute-force-test`
-pub async fn test(State(app): State<App>, caller: Administers, query: QueryOf, Body(body): Body) -> Json<Value> {
+pub async fn test(State(app): State<App>, caller: Hook<Administers>, call: Call) -> Json<Value> {
     let done = async {
-        let parameters = parameters(query, &body)?;
-        let Some(action) = given(&parameters, "action") else { return Err(missing("action")) };
+        let parameters = call.parameters.map_err(error)?;
+        let action = parameters.required("action").map_err(error)?;
         let (command, message) = match action {
             "simulate_attack" => (
                 AttackCommand::Simulate(simulation(&parameters)?),
@@ -67,7 +62,7 @@ pub async fn test(State(app): State<App>, caller: Administers, query: QueryOf, B
             "run_test" => (AttackCommand::Test(simulation(&parameters)?), "Test completed"),
             other => return Err(invalid_action(other)),
         };
-        Ok(success(message, execute(&app, command, &caller).await?))
+        Ok(success(message, execute(&app, command, &caller.0).await?))
     };
     Json(done.await.unwrap_or_else(|error: Value| error))
 }
@@ -112,10 +107,6 @@ fn error(message: impl Into<String>) -> Value {
     json!({ "status": "error", "message": message.into() })
 }
 
-fn missing(name: &str) -> Value {
-    error(format!("Missing required parameter: {name}"))
-}
-
 fn invalid_action(action: &str) -> Value {
     // What was sent is repeated, as it always was, but not at any length.
     let shown: String = action.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -129,80 +120,37 @@ fn refused(refusal: &ControlError) -> Value {
     }
 }
 
-fn parameters(query: QueryOf, body: &[u8]) -> Result<Parameters, Value> {
-    let Query(mut parameters) = query.map_err(|_| error("Invalid query"))?;
-    if body.trim_ascii_start().first() == Some(&b'{') {
-        let fields: Map<String, Value> =
-            serde_json::from_slice(body).map_err(|_| error("Invalid body: it is not a JSON object"))?;
-        for (name, value) in fields {
-            let text = match value {
-                Value::String(text) => text,
-                Value::Number(number) => number.to_string(),
-                _ => return Err(error("Invalid body: its fields must be texts or numbers")),
-            };
-            parameters.insert(name, text);
-        }
-    } else if !body.is_empty() {
-        let form = std::str::from_utf8(body).ok().and_then(|form| format!("/?{form}").parse::<Uri>().ok());
-        let form = form.and_then(|form| Query::<Parameters>::try_from_uri(&form).ok());
-        let Query(form) = form.ok_or_else(|| error("Invalid body: it is neither a form nor a JSON object"))?;
-        parameters.extend(form);
-    }
-    Ok(parameters)
-}
-
-/// A parameter that is there and not empty.
-fn given<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
-    parameters.get(name).map(String::as_str).filter(|text| !text.trim().is_empty())
-}
-
 fn username(parameters: &Parameters) -> Result<String, Value> {
-    given(parameters, "username").map(str::to_owned).ok_or_else(|| missing("username"))
+    parameters.required("username").map(str::to_owned).map_err(error)
 }
 
 fn simulation(parameters: &Parameters) -> Result<Simulation, Value> {
-    let num_ips = match given(parameters, "num_ips") {
-        None => SIMULATED_IPS_DEFAULT,
-        Some(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| error(format!("Invalid num_ips parameter: must be a number from 1 to {SIMULATED_IPS_MAX}")))?,
-    };
-    let country_code = given(parameters, "country_code").map(|code| code.trim().to_ascii_uppercase());
-    Ok(Simulation { username: username(parameters)?, num_ips, country_code })
+    let num_ips = parameters
+        .positive("num_ips")
+        .map_err(|_| error(format!("Invalid num_ips parameter: must be a number from 1 to {SIMULATED_IPS_MAX}")))?;
+    let country_code = parameters.text("country_code").map(|code| code.trim().to_ascii_uppercase());
+    Ok(Simulation { username: username(parameters)?, num_ips: num_ips.unwrap_or(SIMULATED_IPS_DEFAULT), country_code })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(query: &str, body: &str) -> Result<Parameters, Value> {
-        let uri: Uri = format!("/x?{query}").parse().expect("a target");
-        parameters(Query::try_from_uri(&uri), body.as_bytes())
+    fn of(query: &str) -> Parameters {
+        Parameters::read(Some(query), None, b"").expect("a query")
     }
 
     #[test]
-    fn parameters_come_in_the_query_as_a_form_and_as_json_and_the_body_goes_first() {
-        for body in [r#"{"username":"b@x","num_ips":7}"#, "username=b%40x&num_ips=7"] {
-            let parameters = of("action=run_test&username=a", body).expect("sound");
-
-            let expected = Simulation { username: "b@x".into(), num_ips: 7, country_code: None };
-            assert_eq!(simulation(&parameters), Ok(expected));
-            assert_eq!(given(&parameters, "action"), Some("run_test"));
-        }
-        for body in ["[1]", "{\"a\":", r#"{"username":{}}"#, "a b"] {
-            let answer = of("", body);
-            assert!(
-                answer.as_ref().is_err_and(|error| error["status"] == "error")
-                    || answer.is_ok_and(|p| username(&p).is_err()),
-                "{body}"
-            );
-        }
+    fn a_simulation_is_read_with_its_defaults() {
+        let expected = Simulation { username: "b@x".into(), num_ips: 7, country_code: Some("DE".into()) };
+        assert_eq!(simulation(&of("username=b%40x&num_ips=7&country_code=de")), Ok(expected));
+        let few = simulation(&of("username=b")).expect("sound");
+        assert_eq!((few.num_ips, few.country_code), (SIMULATED_IPS_DEFAULT, None));
     }
 
     #[test]
     fn errors_name_the_parameter() {
-        let error = |query: &str| simulation(&of(query, "").expect("a query")).expect_err(query)["message"].clone();
+        let error = |query: &str| simulation(&of(query)).expect_err(query)["message"].clone();
 
         assert_eq!(error("username="), "Missing required parameter: username");
         assert_eq!(error("username=a&num_ips=many"), "Invalid num_ips parameter: must be a number from 1 to 500");

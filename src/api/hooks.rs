@@ -27,7 +27,7 @@ const EPOCHS: u32 = 50;
 type Answer = Json<Value>;
 
 /// A caller with the role `R`; refused the way that the original refuses.
-pub struct Hook<R>(R);
+pub struct Hook<R>(pub(super) R);
 
 impl<R: FromRequestParts<App, Rejection = Problem>> FromRequestParts<App> for Hook<R> {
     type Rejection = Response;
@@ -44,7 +44,8 @@ impl<R: FromRequestParts<App, Rejection = Problem>> FromRequestParts<App> for Ho
 
 /// What every hook reads.
 pub struct Call {
-    parameters: Result<Parameters, String>,
+    /// What was given, or what is wrong with it.
+    pub(super) parameters: Result<Parameters, String>,
 }
 
 impl FromRequest<App> for Call {
