@@ -41,6 +41,7 @@ use crate::store::upstream::source::SourceOptions;
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
 use crate::tasks::attack_monitor::{self, AttackWatch};
+use crate::tasks::blocklist::BlocklistAsker;
 use crate::tasks::breaker::Breaker;
 use crate::tasks::doorbell::{COMMANDS_WAITING_MAX, Doorbell};
 use crate::tasks::features::{self, Features};
@@ -48,6 +49,7 @@ use crate::tasks::feedback_watcher::FeedbackWatcher;
 use crate::tasks::heartbeat::Heartbeat;
 use crate::tasks::housekeeping::{self, Housekeeping};
 use crate::tasks::labeller::Labeller;
+use crate::tasks::network_lists::NetworkLists;
 use crate::tasks::pseudonyms::Pseudonyms;
 use crate::tasks::publisher::{self, Publisher};
 use crate::tasks::replication::{self, Appender, Replication};
@@ -74,6 +76,8 @@ pub struct Node {
     /// Runs the tasks; more may be added until [`Node::shutdown`].
     pub supervisor: Supervisor,
     restart_required: Arc<ArcSwap<Vec<String>>>,
+    /// Rings for the list files: the configuration was read again.
+    reloaded: Arc<Notify>,
     /// What an operator should know, whole sentences; shown in the status.
     pub(crate) notices: Arc<ArcSwap<Vec<String>>>,
     state_dir: Arc<StateDir>,
@@ -262,6 +266,19 @@ impl Node {
 
         let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
         let statuses = supervisor.statuses();
+        let reloaded = Arc::new(Notify::new());
+        let network_lists = NetworkLists {
+            config: config.clone(),
+            scorer: scorer.clone(),
+            metrics: metrics.clone(),
+            reloaded: reloaded.clone(),
+            status: statuses.task("network_lists"),
+            held: Arc::default(),
+        };
+        // Before the first score; a list that cannot be read is tried again by the task.
+        if let Err(error) = network_lists.reconcile_once(true).await {
+            warn!("cannot read the files of lists.suspicious_files: {error}");
+        }
         let mut start = Starter { supervisor: &mut supervisor };
         start.task(
             "doorbell",
@@ -290,6 +307,12 @@ impl Node {
             Breaker::run,
         );
         let follow_mode = mode.clone();
+        start.task("network_lists", network_lists, NetworkLists::run);
+        start.task(
+            "blocklist",
+            BlocklistAsker { scorer: scorer.clone(), metrics: metrics.clone(), status: statuses.task("blocklist") },
+            BlocklistAsker::run,
+        );
         start.task(
             "subscriber",
             Subscriber {
@@ -425,7 +448,17 @@ impl Node {
             },
             Housekeeping::run,
         );
-        Ok(Self { app, identity, supervisor, restart_required, notices, state_dir, started_config, credentials })
+        Ok(Self {
+            app,
+            identity,
+            supervisor,
+            restart_required,
+            reloaded,
+            notices,
+            state_dir,
+            started_config,
+            credentials,
+        })
     }
 
     /// Takes over a new, checked configuration. What needs a restart is listed in the status and keeps its old value.
@@ -444,6 +477,7 @@ impl Node {
         self.app.auth.store(Arc::new(auth));
         self.app.scorer.set_geo(geo);
         self.app.scorer.reload();
+        self.reloaded.notify_one();
         let restart: Vec<String> = restart.into_iter().map(str::to_owned).collect();
         self.restart_required.store(Arc::new(restart.clone()));
         Ok(restart)

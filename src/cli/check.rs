@@ -10,7 +10,9 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::secrets::Secrets;
 use crate::daemon::chain;
+use crate::detection::networks::NETWORKS_MAX;
 use crate::serving::geo::GeoDatabases;
+use crate::tasks::network_lists::file;
 
 pub fn run(common: &Common) -> Result<(), Failure> {
     let file = common.config_file();
@@ -19,6 +21,18 @@ pub fn run(common: &Common) -> Result<(), Failure> {
     Secrets::read(&config, credentials.as_deref())
         .map_err(|problems| Failure::config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     GeoDatabases::open(&config.geo).map_err(|error| Failure::config(chain(&error)))?;
+    let mut room = NETWORKS_MAX;
+    for path in &config.lists.suspicious_files {
+        let list = file::read(path, room).map_err(|error| Failure::config(chain(&error)))?;
+        room -= list.entries;
+        if list.bad_lines > 0 {
+            let (path, bad, first) = (path.display(), list.bad_lines, list.first_bad);
+            eprintln!(
+                "warning: lists.suspicious_files: {bad} lines of {path} are no networks and are skipped, the first is line \
+                 {first}; correct them"
+            );
+        }
+    }
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }

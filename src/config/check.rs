@@ -4,6 +4,7 @@
 //! [`secrets`](crate::config::secrets); whether Redis answers is nobody's business before the daemon runs.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Component, Path};
 use std::time::Duration;
 
@@ -42,8 +43,12 @@ const TEXT_MAX: usize = 128;
 pub const PREFIX_MAX: usize = 64;
 /// Longest host name (RFC 1035).
 const HOST_MAX: usize = 253;
+/// Longest URL of a service.
+const URL_MAX: usize = 1024;
 /// Most files in `geo.database`: countries and autonomous systems for IPv4 and IPv6.
 const GEO_FILES_MAX: usize = 4;
+/// Most files in `lists.suspicious_files`: each is one more look-up for a score.
+const LIST_FILES_MAX: usize = 16;
 /// Highest price: a million of the other is a probability that no hold-out can confirm.
 const COST_MAX: f64 = 1e6;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -89,6 +94,13 @@ impl Config {
                 "http.listen",
                 "tokens and user names travel unencrypted beyond this host",
                 "listen on loopback, or let only a trusted network reach the port",
+            );
+        }
+        if self.lists.blocklist_url.as_ref().is_some_and(|url| !is_local(url)) {
+            found.add(
+                "lists.blocklist_url",
+                "addresses of clients travel unencrypted beyond this host",
+                "ask a service or a proxy on 127.0.0.1, or let only a trusted network lie between",
             );
         }
         if self.http.loopback_access == LoopbackAccess::Admin {
@@ -371,10 +383,38 @@ impl Config {
     fn check_lists(&self, found: &mut Found) {
         found.networks("lists.trusted_networks", &self.lists.trusted_networks);
         found.networks("lists.suspicious_networks", &self.lists.suspicious_networks);
+        let files = &self.lists.suspicious_files;
+        if files.len() > LIST_FILES_MAX {
+            found.add(
+                "lists.suspicious_files",
+                format!("it names more than {LIST_FILES_MAX} files"),
+                "join some of them",
+            );
+        }
+        for (index, path) in files.iter().enumerate() {
+            found.absolute("lists.suspicious_files", path);
+            if files[..index].contains(path) {
+                found.add(
+                    "lists.suspicious_files",
+                    format!("{} is listed twice", path.display()),
+                    "remove one of them",
+                );
+            }
+        }
+        if let Some(url) = &self.lists.blocklist_url {
+            found.service("lists.blocklist_url", url);
+        }
         for account in &self.lists.trusted_accounts {
             found.text("lists.trusted_accounts", account);
         }
     }
+}
+
+/// Whether a service is one of this host.
+fn is_local(url: &str) -> bool {
+    let url = url.parse::<hyper::Uri>();
+    let is_loopback = |host: &str| host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    url.is_ok_and(|url| url.host().is_some_and(|host| host == "localhost" || is_loopback(host)))
 }
 
 /// The problems so far, and the questions that are asked of several keys.
@@ -457,6 +497,23 @@ impl Found {
     fn absolute(&mut self, key: &str, path: &Path) {
         if !path.is_absolute() {
             self.add(key, format!("{} is not an absolute path", path.display()), "begin it with \"/\"");
+        }
+    }
+
+    /// The address of a service that is called by plain HTTP. It is never repeated in a message: it may hold a password.
+    fn service(&mut self, key: &str, url: &str) {
+        let Some(rest) = url.strip_prefix("http://") else {
+            let problem =
+                if url.starts_with("https://") { "TLS is not spoken here" } else { "it does not begin with http://" };
+            return self.add(key, problem, "write http://host:port/path, of a service or a proxy on this host");
+        };
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        if authority.contains('@') {
+            self.add(key, "it contains a user name or a password", "let the service trust this host by its address");
+        }
+        let is_url = url.parse::<hyper::Uri>().is_ok_and(|url| url.host().is_some_and(|host| !host.is_empty()));
+        if !is_url || url.len() > URL_MAX || url.contains('#') {
+            self.add(key, "it is not a URL of a service", "write http://host:port/path");
         }
     }
 

@@ -7,7 +7,8 @@
 //! In reading order: an [`record::AttemptRecord`] from outside becomes an [`attempt::Attempt`] ([`pseudonym`] hides the
 //! names); [`features`] computes its snapshot from [`activity`]; [`verdict`] turns a probability into an answer;
 //! [`tracker`] holds what one node has seen and applies the [`event`]s of the others; [`pending`] remembers whose outcome
-//! is still open; [`attacks`] finds what is spread over many addresses or accounts.
+//! is still open; [`attacks`] finds what is spread over many addresses or accounts;
+//! [`networks`] holds large lists of networks.
 
 pub mod activity;
 pub mod additional;
@@ -17,6 +18,7 @@ pub mod client;
 pub(crate) mod codec;
 pub mod event;
 pub mod features;
+pub mod networks;
 pub mod pending;
 pub mod pseudonym;
 pub mod record;

@@ -5,6 +5,7 @@
 
 pub mod attacks;
 pub mod attempt_log;
+pub mod blocklist;
 pub mod breaker;
 pub mod explain;
 pub mod geo;
@@ -16,3 +17,4 @@ pub mod schema;
 pub mod scorer;
 pub mod site;
 pub mod slot;
+pub mod suspects;

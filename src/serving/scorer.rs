@@ -28,6 +28,7 @@ use super::prior;
 use super::schema::SchemaSlot;
 use super::site::Site;
 use super::slot::ModelSlot;
+use super::suspects::Suspects;
 use crate::config::Config;
 use crate::detection::activity::{ActivityLimits, Evictions};
 use crate::detection::features::FeatureSchema;
@@ -41,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 pub struct Scorer {
     config: Arc<ArcSwap<Config>>,
     site: ArcSwap<Site>,
+    suspects: Suspects,
     geo: ArcSwap<GeoDatabases>,
     schema: Arc<SchemaSlot>,
     slot: Arc<ModelSlot>,
@@ -93,6 +95,8 @@ impl Scorer {
     pub fn new(parts: ScorerParts) -> Self {
         let config = parts.config.load();
         let site = Site::new(&config, &parts.pseudonymizer);
+        let suspects = Suspects::default();
+        suspects.blocklist.use_service(config.lists.blocklist_url.as_deref());
         let limits = limits(&config);
         let prior = prior::of(&config).map(Arc::new);
         let memory = Mutex::new(Memory::new(config.limits.hindsight_bytes_max));
@@ -101,6 +105,7 @@ impl Scorer {
         Self {
             config: parts.config,
             site: ArcSwap::from_pointee(site),
+            suspects,
             geo: ArcSwap::from_pointee(parts.geo),
             schema: parts.schema,
             slot: parts.slot,
@@ -134,6 +139,7 @@ impl Scorer {
         self.set_memory_limit(config.limits.hindsight_bytes_max);
         self.attacks.reload(&config);
         self.site.store(Arc::new(Site::new(&config, &self.pseudonyms.load())));
+        self.suspects.blocklist.use_service(config.lists.blocklist_url.as_deref());
     }
 
     /// Exchanges the files that country and provider are looked up in.
@@ -144,6 +150,11 @@ impl Scorer {
     /// The watch for distributed attacks, fed by what this scorer counts.
     pub fn attacks(&self) -> &Arc<Attacks> {
         &self.attacks
+    }
+
+    /// What tasks tell of list files and of the blocklist service.
+    pub fn suspects(&self) -> &Suspects {
+        &self.suspects
     }
 
     /// The pseudonymizer in force.

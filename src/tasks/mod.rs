@@ -4,6 +4,7 @@
 //! on a doorbell, on a period and at the start. Errors are returned to the supervisor, which waits and starts again.
 
 pub mod attack_monitor;
+pub mod blocklist;
 pub mod breaker;
 pub mod candidate;
 pub mod doorbell;
@@ -12,6 +13,7 @@ pub mod feedback_watcher;
 pub mod heartbeat;
 pub mod housekeeping;
 pub mod labeller;
+pub mod network_lists;
 pub mod pseudonyms;
 pub mod publisher;
 pub mod replication;

@@ -4,6 +4,8 @@
 //! that this program knows beforehand (verdicts, routes, reasons) — never a user, an address or a request id. Names begin
 //! with `nauthilus_neural_`, those of [`attack_metrics`](super::attack_metrics) otherwise; seconds and bytes are base units. Counting never fails and never blocks on I/O.
 
+mod lists;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
+pub use self::lists::ListMetrics;
 use super::attack_metrics::AttackMetrics;
 use crate::learning::feedback::Told;
 use crate::learning::hindsight::HindsightStats;
@@ -69,6 +72,7 @@ pub struct Metrics {
     threat: Gauge<f64, AtomicU64>,
     attack_news_dropped: Counter,
     attacks: AttackMetrics,
+    lists: ListMetrics,
 }
 
 impl Metrics {
@@ -112,6 +116,7 @@ impl Metrics {
             threat: Gauge::default(),
             attack_news_dropped: Counter::default(),
             attacks: AttackMetrics::new(),
+            lists: ListMetrics::default(),
             additional_features: Gauge::default(),
             additional_features_skipped: Family::default(),
         };
@@ -242,12 +247,18 @@ impl Metrics {
             self.attack_news_dropped.clone(),
         );
         registry.register("config_reloads", "Reloads of the configuration by outcome", self.config_reloads.clone());
+        self.lists.register(registry);
         self
     }
 
     /// The numbers that `/v1/status` shows; the same ones that are exported.
     pub fn status(&self) -> &StatusCounters {
         &self.status
+    }
+
+    /// Those of list files and of the blocklist service.
+    pub fn lists(&self) -> &ListMetrics {
+        &self.lists
     }
 
     /// All metrics in the OpenMetrics text format; see [`CONTENT_TYPE`].

@@ -255,6 +255,11 @@ fn exit_codes_say_what_kind_of_failure_it_was() {
 
     assert_eq!(code(&checked), Some(78), "{problems}");
     assert!(problems.contains("training.epoch") && problems.contains("ml.hidden_neurons"), "{problems}");
+    std::fs::write(&config, format!("[lists]\nsuspicious_files = [{rubbish:?}]\n")).expect("a writable directory");
+    let checked = run(&["check", "--config", text(&config)]);
+    let problems = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(code(&checked), Some(78), "{problems}");
+    assert!(problems.contains("lists.suspicious_files") && problems.contains("the first is line 1"), "{problems}");
     assert_eq!(code(&run(&["status", "--url", "http://127.0.0.1:9"])), Some(69));
     assert_eq!(code(&run(&["evaluate", "--train", text(&rubbish), "--test", text(&rubbish)])), Some(65));
     assert_eq!(code(&run(&["feedback", "--brute-force", "--legitimate"])), Some(64));

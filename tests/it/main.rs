@@ -26,6 +26,7 @@ mod service;
 mod store_contract;
 mod store_differential;
 mod support;
+mod suspicious;
 mod thresholds;
 mod tidy;
 mod tuning;

@@ -315,7 +315,7 @@ fn every_route_is_documented() {
 #[test]
 fn every_metric_is_documented() {
     let operations = read("docs/operations.md");
-    let source = read("src/telemetry/metrics.rs");
+    let source: String = sources("src/telemetry").iter().map(|path| read(path)).collect();
     let declared = source.split("registry.register(").skip(1).filter_map(|rest| rest.split('"').nth(1));
     let names: BTreeSet<_> = declared.collect();
     let missing = names.iter().filter(|name| !operations.contains(&format!("`nauthilus_neural_{name}")));

@@ -125,6 +125,49 @@ fn a_password_in_the_redis_url_is_refused_without_being_shown() {
 }
 
 #[test]
+fn a_blocklist_is_asked_by_plain_http_only_and_its_url_holds_no_password() {
+    for (url, problem) in [
+        ("http://127.0.0.1:8080/check", None),
+        ("http://[::1]/?list=all", None),
+        ("https://list.example.org/", Some("TLS is not spoken here")),
+        ("list.example.org", Some("does not begin with http://")),
+        ("http://user:hunter2@list.example.org/", Some("user name or a password")),
+        ("http:///path", Some("not a URL")),
+        ("http://list example/", Some("not a URL")),
+        ("http://h/#x", Some("not a URL")),
+    ] {
+        let mut config = Config::default();
+        config.lists.blocklist_url = Some(url.to_owned());
+
+        let problems: Vec<_> = config.check().iter().map(ToString::to_string).collect();
+
+        assert_eq!(problems.len(), usize::from(problem.is_some()), "{url}: {problems:?}");
+        assert!(problem.is_none_or(|problem| problems[0].contains(problem)), "{url}: {problems:?}");
+        assert!(!problems.concat().contains("hunter2"));
+    }
+    let warned = |url: &str| {
+        let mut config = Config::default();
+        config.lists.blocklist_url = Some(url.to_owned());
+        config.warnings().iter().any(|warning| warning.key == "lists.blocklist_url")
+    };
+    assert!(warned("http://list.example.org/") && !warned("http://localhost:1/") && !warned("http://[::1]:1/"));
+    assert!(warned("http://127.example.org/") && !warned("http://127.0.0.1:8080/check"));
+}
+
+#[test]
+fn list_files_are_few_absolute_and_different() {
+    let problems = |paths: &[&str]| {
+        let mut config = Config::default();
+        config.lists.suspicious_files = paths.iter().map(Into::into).collect();
+        config.check().len()
+    };
+    assert_eq!(problems(&["/a", "/b"]), 0);
+    assert_eq!(problems(&["/a", "b", "/a"]), 2);
+    let many: Vec<String> = (0..17).map(|number| format!("/{number}")).collect();
+    assert_eq!(problems(&many.iter().map(String::as_str).collect::<Vec<_>>()), 1);
+}
+
+#[test]
 fn redis_urls_in_all_their_forms_are_fine() {
     for url in [
         "redis://[::1]:6379/0",

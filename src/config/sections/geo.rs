@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 
-use super::lists::text_list;
+use super::lists::paths;
 
 /// The `[geo]` section. In the environment, `,` separates the entries of a list.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -15,8 +14,4 @@ pub struct GeoConfig {
     /// knows an address answers. Default: none. Held in memory, read at start and at each reload.
     #[serde(deserialize_with = "paths")]
     pub database: Vec<PathBuf>,
-}
-
-fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
-    Ok(text_list(deserializer, &[','])?.into_iter().map(PathBuf::from).collect())
 }

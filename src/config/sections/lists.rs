@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -21,6 +22,12 @@ pub struct ListsConfig {
     /// Client networks for which the feature `SuspiciousNetwork` is 1 (CIDR or single address). Default: none.
     #[serde(deserialize_with = "networks")]
     pub suspicious_networks: Vec<IpNet>,
+    /// Files of such networks, one a line, at most 16 of 64 MiB with a million networks together. Default: none. Looked at
+    /// every minute and at each reload; only a file that changed is read again.
+    #[serde(deserialize_with = "paths")]
+    pub suspicious_files: Vec<PathBuf>,
+    /// Service that is asked whether it has a client address on its list, `http://` only. Default: none. Never waited for.
+    pub blocklist_url: Option<String>,
 }
 
 fn accounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -41,6 +48,11 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
     } else {
         Err(de::Error::custom(format_args!("not a network: {}", wrong.join(", "))))
     }
+}
+
+/// A list of paths, in either form of [`text_list`].
+pub(super) fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    Ok(text_list(deserializer, &[','])?.into_iter().map(PathBuf::from).collect())
 }
 
 /// A list of strings, or one string that `separators` divide (the only form that an environment variable has).

@@ -1,9 +1,11 @@
 //! From what a caller tells to an attempt: bounds, look-ups, additional features, and what the site says of it.
 
 use super::Scorer;
+use crate::clock;
 use crate::detection::additional::{Given, GivenValue, Kind};
 use crate::detection::attempt::{Attempt, Timestamp};
 use crate::detection::features::{FeatureContext, FeatureSchema};
+use crate::detection::networks::is_public;
 use crate::detection::record::{AttemptRecord, CheckedRecord, RecordError};
 use crate::random;
 use crate::serving::site::Site;
@@ -67,7 +69,27 @@ impl Scorer {
         }
     }
 
-    pub(super) fn context(&self, site: &Site, attempt: &Attempt) -> FeatureContext {
+    /// What the site says of an attempt that happens now. Addresses that the blocklist service does not know yet are left to
+    /// be asked about if a score `asks` (`Some` with the monotonic time): public ones only, and none that is trusted or under
+    /// suspicion anyway.
+    pub(super) fn context(&self, site: &Site, attempt: &Attempt, asks: Option<u64>) -> FeatureContext {
+        let ip = attempt.client_ip;
+        let mut context = Self::context_of_the_past(site, attempt);
+        context.suspicious = context.suspicious || self.suspects.in_files(ip);
+        if !context.suspicious {
+            let may_ask = asks.is_some() && is_public(ip) && !site.trusts(attempt);
+            let look = self.suspects.blocklist.look(ip, asks.unwrap_or_else(clock::monotonic_ms), may_ask);
+            if look.dropped {
+                self.metrics.lists().blocklist_lookup("dropped");
+            }
+            context.suspicious = look.listed;
+        }
+        context
+    }
+
+    /// What the site says of a recorded attempt. Lists that change by themselves are not asked: today's know yesterday's
+    /// attackers, and a model would learn to trust them more than they deserve at the time of an attack.
+    pub(super) fn context_of_the_past(site: &Site, attempt: &Attempt) -> FeatureContext {
         FeatureContext {
             suspicious: attempt.suspicious_network.unwrap_or(false) || site.suspects(attempt.client_ip),
             hour: site.hour(attempt.ts),

@@ -50,7 +50,7 @@ impl Scorer {
             }
             let schema = self.schema.load();
             self.take_in(&schema, &mut told);
-            let context = self.context(&site, &told.attempt);
+            let context = self.context(&site, &told.attempt, None);
             let activity = state.tracker.activity();
             let snapshot = Arc::new(schema.snapshot_with(activity, &told.attempt, &context, &told.given));
             let conflict = matches!(state.tracker.begin(&told.attempt, Some(snapshot), None), Begin::Conflict);
@@ -96,7 +96,8 @@ impl Scorer {
         }
         let historical = now.millis().saturating_sub(attempt.ts.millis()) > HISTORY_AFTER_MS;
         let site = self.site.load();
-        let context = self.context(&site, &attempt);
+        let context =
+            if historical { Self::context_of_the_past(&site, &attempt) } else { self.context(&site, &attempt, None) };
         let outcome = checked.outcome.unwrap_or(Outcome::Unknown);
 
         let mut state = self.lock();

@@ -30,7 +30,7 @@ impl Scorer {
         self.take_in(&schema, &mut checked);
         let attempt = checked.attempt;
         let trusted = site.trusts(&attempt);
-        let context = self.context(&site, &attempt);
+        let context = self.context(&site, &attempt, Some(monotonic_ms));
         let config = self.config.load();
         let model = self.slot.load();
         let prior = if model.is_none() { self.prior_by(&config) } else { None };
