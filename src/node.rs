@@ -88,6 +88,7 @@ pub struct Node {
 /// Starts tasks so that each attempt gets its own copy of the task's value.
 struct Starter<'a> {
     supervisor: &'a mut Supervisor,
+    metrics: Arc<Metrics>,
 }
 
 impl Starter<'_> {
@@ -97,6 +98,7 @@ impl Starter<'_> {
         M: FnMut(T, CancellationToken) -> F + Send + 'static,
         F: Future<Output = Result<(), TaskError>> + Send + 'static,
     {
+        self.metrics.task_known(name);
         self.supervisor.spawn(name, Kind::Restartable, move |stop| run(task.clone(), stop));
     }
 }
@@ -279,7 +281,7 @@ impl Node {
         if let Err(error) = network_lists.reconcile_once(true).await {
             warn!("cannot read the files of lists.suspicious_files: {error}");
         }
-        let mut start = Starter { supervisor: &mut supervisor };
+        let mut start = Starter { supervisor: &mut supervisor, metrics: Arc::clone(&metrics) };
         start.task(
             "doorbell",
             Doorbell {

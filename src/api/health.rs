@@ -27,5 +27,5 @@ pub async fn readyz(State(app): State<App>) -> impl IntoResponse {
 /// The node's metrics in the OpenMetrics text format.
 pub async fn metrics(State(app): State<App>, _: Scores) -> impl IntoResponse {
     app.metrics.set_store_connected(app.store.connected());
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.metrics.render())
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.scorer.metrics_page())
 }

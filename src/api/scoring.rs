@@ -12,6 +12,7 @@ use super::body::Body;
 use super::problem::Problem;
 use crate::clock;
 use crate::detection::record::AttemptRecord;
+use crate::detection::verdict::Verdict;
 use crate::serving::scorer::{OutcomeAnswer, ScoreAnswer, ScoreError};
 
 /// Scores one attempt before its password is checked.
@@ -32,7 +33,11 @@ pub async fn score(State(app): State<App>, _: Scores, Body(bytes): Body) -> Resu
         score()
     };
     let answer = scored.map_err(|error| rejected(&app, error))?;
-    app.metrics.scored(answer.verdict.as_str(), started.elapsed());
+    let took = started.elapsed();
+    app.metrics.scored(answer.verdict.as_str(), took);
+    if let Some(probability) = answer.probability {
+        app.metrics.predicted(answer.would_be == Verdict::Block, probability, took);
+    }
     Ok(Json(answer))
 }
 

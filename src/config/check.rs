@@ -344,6 +344,7 @@ impl Config {
         found.duration("limits.feedback_age", limits.feedback_age, DAY, 730 * DAY);
         found.range("limits.history_max", limits.history_max, 10, 10_000);
         found.range("limits.models_kept", limits.models_kept, 1, 50);
+        found.range("metrics.weight_series_max", self.metrics.weight_series_max as u64, 0, 1000);
     }
 
     fn check_attacks(&self, found: &mut Found) {

@@ -141,6 +141,7 @@ fn merge(
         geo: layers.section("geo"),
         limits: layers.section("limits"),
         upstream: layers.section("upstream"),
+        metrics: layers.section("metrics"),
         log: layers.section("log"),
     };
     layers.report_leftovers();
@@ -254,7 +255,7 @@ impl Layers<'_> {
         let env = self.env.keys().map(|section| format!("{ENV_PREFIX}{}", section.to_uppercase()));
         for section in self.file.keys().cloned().chain(env) {
             let remedy = "remove it, or use one of node, store, redis, http, jwt, ml, training, attempts, lists, geo, \
-                          limits, log";
+                          limits, metrics, log";
             self.problems.push(Problem::new(section, "there is no such section", remedy));
         }
     }

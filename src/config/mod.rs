@@ -19,9 +19,9 @@ pub use check::Problem;
 pub use load::{ConfigError, ENV_PREFIX, host_name};
 pub use sections::{
     ActivationFunction, Approval, AttacksConfig, AttemptsConfig, Backend, GeoConfig, HttpConfig, JwtAlgorithm,
-    JwtConfig, JwtRole, LimitsConfig, ListsConfig, LogConfig, LogFormat, LoopbackAccess, MlConfig, NodeConfig,
-    Optimizer, Profile, RedisConfig, Role, StoreConfig, ThresholdSource, TokenConfig, TrainingConfig, UpstreamConfig,
-    UpstreamLayout,
+    JwtConfig, JwtRole, LimitsConfig, ListsConfig, LogConfig, LogFormat, LoopbackAccess, MetricsConfig, MlConfig,
+    NodeConfig, Optimizer, Profile, RedisConfig, Role, StoreConfig, ThresholdSource, TokenConfig, TrainingConfig,
+    UpstreamConfig, UpstreamLayout,
 };
 
 /// The whole configuration; every section may be left out of the file.
@@ -54,6 +54,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[upstream]`: nodes of Nauthilus 1.7 that still run.
     pub upstream: UpstreamConfig,
+    /// `[metrics]`: what `/metrics` shows beyond the ordinary.
+    pub metrics: MetricsConfig,
     /// `[log]`: what is logged, and in which form.
     pub log: LogConfig,
 }

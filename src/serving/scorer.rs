@@ -9,6 +9,7 @@ mod fleet;
 mod intake;
 mod memory;
 mod outcome;
+mod page;
 mod score;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,7 @@ use super::slot::ModelSlot;
 use super::suspects::Suspects;
 use crate::config::Config;
 use crate::detection::activity::{ActivityLimits, Evictions};
+use crate::detection::event::Snapshot;
 use crate::detection::features::FeatureSchema;
 use crate::detection::pending::Pending;
 use crate::detection::pseudonym::Pseudonymizer;
@@ -68,6 +70,8 @@ struct State {
     blocks: BlockCounter,
     /// Evictions per table as they were last reported.
     evicted: Evictions,
+    /// What was scored last, for the metrics.
+    last: Option<Arc<Snapshot>>,
 }
 
 /// Parts that a [`Scorer`] is built from.
@@ -119,6 +123,7 @@ impl Scorer {
                 pending: Pending::new(),
                 blocks: BlockCounter::default(),
                 evicted: Evictions::default(),
+                last: None,
             }),
             memory,
             attacks,

@@ -256,7 +256,7 @@ mod tests {
         let late = labeller.samples().await.expect("readable");
         let failure = late.samples.iter().find(|(_, sample)| !sample.is_success()).expect("one failed");
         assert_eq!(failure.1.label, Some(soon));
-        let text = labeller.metrics.render();
+        let text = labeller.metrics.render(None);
         assert!(text.contains("nauthilus_neural_labels{rule=\"succeeded_soon\"} 1\n"), "{text}");
     }
 

@@ -144,6 +144,7 @@ impl Trainer {
         *self.held() = Some(lease);
         let started = Instant::now();
         self.progress.clear();
+        self.metrics.training_started();
         info!(trigger = %trigger_name(&request.trigger), "training started");
         let cancel = Arc::new(AtomicBool::new(false));
         let guard = CancelOnDrop(Arc::clone(&cancel));
@@ -266,9 +267,12 @@ impl Trainer {
         options: RunOptions,
         cancel: Arc<AtomicBool>,
     ) -> Result<RunOutcome, TrainError> {
-        let (schema, progress) = (self.schema.load(), self.progress.clone());
+        let (schema, progress, metrics) = (self.schema.load(), self.progress.clone(), Arc::clone(&self.metrics));
         let fitted = tokio::task::spawn_blocking(move || {
-            let mut told = |step| progress.told(step);
+            let mut told = |step| {
+                metrics.training_step(&step);
+                progress.told(step);
+            };
             run::run(material, &FrozenLabels, &schema, &options, champion.as_ref(), &cancel, &mut told)
         });
         match fitted.await {

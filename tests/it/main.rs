@@ -8,6 +8,7 @@ mod audit;
 mod cli;
 mod commands;
 mod connections;
+mod dashboards;
 mod explain;
 mod failures;
 mod features;

@@ -46,6 +46,7 @@ fn every_problem_is_listed_at_once() {
     config.attacks.account_networks_hour = 0;
     config.attacks.measure = Duration::ZERO;
     config.attacks.threshold_severe = f64::NAN;
+    config.metrics.weight_series_max = 1001;
     config.lists.trusted_networks = vec!["192.0.2.7/24".parse().expect("a network")];
     config.log.level = "info=loud".to_owned();
 
@@ -82,6 +83,7 @@ fn every_problem_is_listed_at_once() {
         "attacks.account_networks_hour",
         "attacks.measure",
         "attacks.threshold_severe",
+        "metrics.weight_series_max",
         "lists.trusted_networks",
         "log.level",
     ];

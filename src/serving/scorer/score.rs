@@ -73,6 +73,7 @@ impl Scorer {
                 Begin::Conflict => return Err(ScoreError::Conflict),
             }
         }
+        state.last = Some(Arc::clone(&snapshot));
         drop(state);
         if counted && !trusted {
             self.attacks.note(&attempt, true, None);

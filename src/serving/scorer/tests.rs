@@ -141,7 +141,7 @@ fn peers_learn_the_texts_from_the_event() {
 #[test]
 fn neither_a_thousand_names_nor_a_hundred_thousand_texts_make_anything_grow() {
     let parts = parts();
-    let skipped = |reason| parts.metrics.render().contains(&format!("skipped_total{{reason=\"{reason}\"}}"));
+    let skipped = |reason| parts.metrics.render(None).contains(&format!("skipped_total{{reason=\"{reason}\"}}"));
     let many: serde_json::Map<_, _> = (0..1000).map(|number| (format!("f{number}"), json!(1))).collect();
     let refused = parts.scorer.score(record(0, &Value::Object(many), &json!({})), NOW, 0);
     assert!(refused.is_err_and(|error| error.to_string().contains("features")), "too many at once are named");

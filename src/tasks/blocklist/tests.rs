@@ -166,5 +166,5 @@ async fn a_service_that_fails_ends_the_task_with_an_error_that_names_no_address(
     let error = ended.expect_err("the supervisor is to wait").to_string();
     assert!(error.contains("status 503") && !error.contains("1.1.1.1"), "{error}");
     assert_eq!(got.lock().unwrap().len(), 1, "asked once, however many attempts there were");
-    assert!(asker.metrics.render().contains("blocklist_lookups_total{answer=\"failed\"} 1\n"));
+    assert!(asker.metrics.render(None).contains("blocklist_lookups_total{answer=\"failed\"} 1\n"));
 }

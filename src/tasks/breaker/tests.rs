@@ -141,7 +141,7 @@ async fn a_model_that_suddenly_blocks_users_at_home_is_switched_off_for_the_flee
     let entry: serde_json::Value = serde_json::from_slice(&history[0]).expect("JSON");
     assert_eq!((history.len(), &entry["trigger"], &entry["outcome"]), (1, &"breaker".into(), &"learning_mode".into()));
     assert_eq!(site.look(20 * MINUTE).await, Looked::Idle, "there is nothing left to stop");
-    assert!(site.breaker.metrics.render().contains("nauthilus_neural_breaker_trips_total 1\n"));
+    assert!(site.breaker.metrics.render(None).contains("nauthilus_neural_breaker_trips_total 1\n"));
 }
 
 #[tokio::test]

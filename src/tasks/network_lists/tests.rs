@@ -38,7 +38,7 @@ impl Site {
     }
 
     fn metric(&self, name: &str) -> Option<i64> {
-        let text = self.lists.metrics.render();
+        let text = self.lists.metrics.render(None);
         let value = text.lines().find_map(|line| line.strip_prefix(&format!("nauthilus_neural_{name} ")));
         value.map(|value| value.parse().unwrap())
     }

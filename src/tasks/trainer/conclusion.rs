@@ -34,6 +34,7 @@ impl Trainer {
             RunOutcome::Promoted(trained) => {
                 let Trained { artifact, samples, reason, judgement, notes } = *trained;
                 note.describe(samples, &artifact.evaluation, &judgement, &reason);
+                self.metrics.judged(samples, &judgement);
                 self.note_down(&mut note, notes);
                 let by_hand = self.config.load().training.approval == Approval::Manual && !ended.request.by_operator;
                 if by_hand {
@@ -44,6 +45,7 @@ impl Trainer {
             }
             RunOutcome::Refused { reason, samples, evaluation, judgement, challenger, notes } => {
                 note.describe(samples, &evaluation, &judgement, &reason);
+                self.metrics.judged(samples, &judgement);
                 self.note_down(&mut note, notes);
                 if judgement.verdict == Verdict::Hold {
                     return self.set_aside(ended, *challenger, note).await;
