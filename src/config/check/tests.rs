@@ -80,10 +80,10 @@ fn every_problem_is_listed_at_once() {
         "training.lease",
         "attempts.outcome_timeout",
         "limits.models_kept",
+        "metrics.weight_series_max",
         "attacks.account_networks_hour",
         "attacks.measure",
         "attacks.threshold_severe",
-        "metrics.weight_series_max",
         "lists.trusted_networks",
         "log.level",
     ];
