@@ -1,6 +1,6 @@
 //! Commands about distributed attacks: what is going on, what was going on, ending measures, and trying the detection out.
 //!
-//! What is tried out is played on a stage of its own ([`rehearsal`](super::rehearsal)) and shows nowhere else.
+//! What is tried out is played on a stage of its own (`rehearsal`) and shows nowhere else.
 
 use std::net::IpAddr;
 use std::sync::Arc;
