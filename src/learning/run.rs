@@ -279,7 +279,7 @@ mod tests {
             .collect()
     }
 
-    fn options() -> RunOptions {
+    pub(super) fn options() -> RunOptions {
         RunOptions {
             samples_max: 5000,
             training: TrainingOptions { hidden: 8, epochs: 30, ..TrainingOptions::default() },

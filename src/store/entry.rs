@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::registry::{ModelId, Registry};
+use super::registry::Registry;
 use super::{ANNOUNCEMENT_MAX, AttemptEntry, COMMAND_MAX, MODEL_MAX, Relabel, SampleEntry, Signal, StoreError};
 
 /// Most attempts in one append: keeps one script under about 10 ms of a shared Redis.
@@ -263,11 +263,6 @@ pub(super) fn check_feedback(operation: &'static str, id: &str, bytes: &[u8]) ->
         return Err(refused(operation, format!("a feedback id has 1 to {FEEDBACK_ID_MAX} bytes")));
     }
     check_size(operation, "a feedback", bytes.len(), ENTRY_MAX)
-}
-
-/// The identity that a registry points at, if it has a model.
-pub fn current_model(registry: &Registry) -> Option<ModelId> {
-    registry.current()
 }
 
 #[cfg(test)]

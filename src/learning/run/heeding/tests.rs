@@ -5,7 +5,6 @@ use super::super::super::dataset::{self, SAMPLES_MIN};
 use super::super::super::labels::{Label, LabelPolicy, Labelled};
 use super::super::super::sample::tests::{feedback, sample};
 use super::super::super::sample::{Feedback, Sample};
-use super::super::{GateOptions, ThresholdFrom, Tuning, Voters};
 use super::*;
 use crate::learning::training::TrainingOptions;
 
@@ -52,16 +51,8 @@ fn samples() -> Vec<(f64, Sample)> {
 }
 
 fn options() -> RunOptions {
-    RunOptions {
-        samples_max: 10_000,
-        training: TrainingOptions { hidden: 8, epochs: 60, ..TrainingOptions::default() },
-        false_positive_budget: 0.01,
-        threshold_from: ThresholdFrom::Budget,
-        profile: "compat-6".into(),
-        gate: GateOptions::default(),
-        voters: Voters::default(),
-        tuning: Tuning::None,
-    }
+    let training = TrainingOptions { hidden: 8, epochs: 60, ..TrainingOptions::default() };
+    RunOptions { samples_max: 10_000, training, ..super::super::tests::options() }
 }
 
 /// What many people say about rows of one kind that the samples do not hold.
