@@ -40,7 +40,8 @@ impl Answer {
 impl Client {
     /// A caller without a token.
     pub fn new(address: &str) -> Self {
-        let connections = Connections::builder(TokioExecutor::new()).build_http();
+        // One connection per request: a kept one may be closed by the daemon at the moment in which the next is sent.
+        let connections = Connections::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
         Self { connections, address: address.to_owned(), token: None }
     }
 
