@@ -3,6 +3,10 @@
 //! The measure is the population stability index over ten quantile bins of the training rows. An attack shifts features
 //! all by itself, so everything is measured twice: on all rows, and on those that the model takes for legitimate. Only
 //! the second raises an alarm. What follows from an alarm is not decided here.
+//!
+//! Some features tell of the hour, the site or a whole provider: thousands of rows share one value, so that a few hours
+//! differ from weeks of training whatever happens. They raise no alarm, neither themselves nor through the score, which
+//! is that of the same attempt on an ordinary day: with those features at their medians of the training.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +20,11 @@ const SHARE_MIN: f64 = 1e-4;
 /// Rows that either side needs: with fewer, ten bins reach the limits by chance.
 const ROWS_MIN: u64 = 1000;
 
-/// One attempt as a model saw it.
+/// One attempt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Seen<'a> {
     /// The snapshot, in the order of the schema.
     pub values: &'a [f32],
-    /// The model's probability of an attack.
-    pub probability: f64,
     /// Importance, above 0; 1 for a live attempt.
     pub weight: f64,
 }
@@ -55,12 +57,20 @@ struct Bins {
     shares: Vec<f64>,
 }
 
+/// A row with its probability of an attack on an ordinary day.
+#[derive(Clone, Copy)]
+struct Scored<'a> {
+    values: &'a [f32],
+    probability: f64,
+    weight: f64,
+}
+
 /// Indices of one set of rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shift {
     /// Rows of today that were compared.
     pub rows: u64,
-    /// Of the model's probability.
+    /// Of the model's probability on an ordinary day.
     pub score: f64,
     /// Of every feature, in schema order.
     pub features: Vec<FeatureShift>,
@@ -73,8 +83,8 @@ pub struct FeatureShift {
     pub name: String,
     /// The index, from 0.
     pub psi: f64,
-    /// Whether it counts. What tells the hour or the state of the whole site is about the same in all rows of an hour, so
-    /// any few hours differ from weeks of training; it is reported only.
+    /// Whether it counts. What tells the hour or the state of the site or of a whole provider is about the same in many
+    /// rows of an hour, so any few hours differ from weeks of training; it is reported only.
     pub telling: bool,
 }
 
@@ -124,33 +134,45 @@ pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
 /// One in so many features must have moved for an alarm.
 const MOVED_PART: usize = 4;
 
-/// Whether a feature that moves says anything about who logs in: the hour and the state of the site move every day, and
-/// the age of an address grows for as long as the counters have been running.
+/// Features outside the groups of the hour and the site that say nothing of who logs in: the state of a provider is that of
+/// all its customers, and the age of an address grows for as long as the counters have been running.
+const NOT_TELLING: [&str; 2] = ["asn_failure_share_24h", "source_age_s"];
+
+/// Whether a feature that moves says anything about who logs in.
 fn tells(name: &str, group: Group) -> bool {
-    !matches!(group, Group::Time | Group::Global) && name != "source_age_s"
+    !matches!(group, Group::Time | Group::Global) && !NOT_TELLING.contains(&name)
 }
 
 impl Reference {
-    /// Learns the distributions of training rows, each as wide as `schema`; `cut`: up to this probability a row is taken
-    /// for legitimate.
-    pub fn new(schema: &FeatureSchema, rows: &[Seen<'_>], cut: f64) -> Self {
-        let legit: Vec<Seen<'_>> = rows.iter().filter(|row| row.probability <= cut).copied().collect();
+    /// Learns the distributions of training rows, each as wide as `schema`. `probability` is the model's; up to `cut` a row
+    /// is taken for legitimate.
+    pub fn new(schema: &FeatureSchema, rows: &[Seen<'_>], cut: f64, probability: impl Fn(&[f32]) -> f64) -> Self {
+        let telling: Vec<bool> =
+            schema.names().iter().zip(schema.groups()).map(|(name, group)| tells(name, *group)).collect();
+        let features: Vec<Bins> =
+            (0..schema.len()).map(|at| Bins::new(rows, |row| value(row.values, at), |row| row.weight)).collect();
+        let scored = scored(rows, &telling, &features, probability);
+        let legit: Vec<Scored<'_>> = scored.iter().filter(|row| row.probability <= cut).copied().collect();
+        let legit_features =
+            (0..schema.len()).map(|at| Bins::new(&legit, |row| value(row.values, at), |row| row.weight)).collect();
         Self {
             names: schema.names().to_vec(),
-            telling: schema.names().iter().zip(schema.groups()).map(|(name, group)| tells(name, *group)).collect(),
+            telling,
             cut,
-            all: Part::new(schema.len(), rows),
-            legit: Part::new(schema.len(), &legit),
+            all: Part::new(&scored, features),
+            legit: Part::new(&legit, legit_features),
         }
     }
 
-    /// Compares rows of today, scored by the same model, with the training. Values that a row lacks count as 0.
-    pub fn compare(&self, rows: &[Seen<'_>]) -> Drift {
-        let legit: Vec<Seen<'_>> = rows.iter().filter(|row| row.probability <= self.cut).copied().collect();
-        Drift { all: self.shift(&self.all, rows), legit: self.shift(&self.legit, &legit) }
+    /// Compares rows of today with the training; `probability` is that of the same model. Values that a row lacks count
+    /// as 0.
+    pub fn compare(&self, rows: &[Seen<'_>], probability: impl Fn(&[f32]) -> f64) -> Drift {
+        let scored = scored(rows, &self.telling, &self.all.features, probability);
+        let legit: Vec<Scored<'_>> = scored.iter().filter(|row| row.probability <= self.cut).copied().collect();
+        Drift { all: self.shift(&self.all, &scored), legit: self.shift(&self.legit, &legit) }
     }
 
-    fn shift(&self, part: &Part, rows: &[Seen<'_>]) -> Option<Shift> {
+    fn shift(&self, part: &Part, rows: &[Scored<'_>]) -> Option<Shift> {
         let count = rows.len() as u64;
         if part.rows < ROWS_MIN || count < ROWS_MIN {
             return None;
@@ -162,7 +184,7 @@ impl Reference {
             features: features
                 .map(|(at, ((name, telling), bins))| FeatureShift {
                     name: name.clone(),
-                    psi: bins.psi(rows, |row| value(row, at)),
+                    psi: bins.psi(rows, |row| value(row.values, at)),
                     telling: *telling,
                 })
                 .collect(),
@@ -170,24 +192,47 @@ impl Reference {
     }
 }
 
-fn value(row: &Seen<'_>, at: usize) -> f64 {
-    row.values.get(at).map_or(0.0, |value| f64::from(*value))
+/// The rows with what the model says of each when features that do not tell have the median of `features`.
+fn scored<'a>(
+    rows: &[Seen<'a>],
+    telling: &[bool],
+    features: &[Bins],
+    probability: impl Fn(&[f32]) -> f64,
+) -> Vec<Scored<'a>> {
+    let ordinary: Vec<(usize, f32)> = telling
+        .iter()
+        .zip(features)
+        .enumerate()
+        .filter(|(_, (telling, _))| !**telling)
+        .filter_map(|(at, (_, bins))| Some((at, bins.median()?)))
+        .collect();
+    let scored = |row: &Seen<'a>| {
+        let mut values = row.values.to_vec();
+        for (at, median) in &ordinary {
+            if let Some(value) = values.get_mut(*at) {
+                *value = *median;
+            }
+        }
+        Scored { values: row.values, probability: probability(&values), weight: row.weight }
+    };
+    rows.iter().map(scored).collect()
+}
+
+fn value(values: &[f32], at: usize) -> f64 {
+    values.get(at).map_or(0.0, |value| f64::from(*value))
 }
 
 impl Part {
-    fn new(width: usize, rows: &[Seen<'_>]) -> Self {
-        Self {
-            rows: rows.len() as u64,
-            features: (0..width).map(|at| Bins::new(rows, |row| value(row, at))).collect(),
-            score: Bins::new(rows, |row| row.probability),
-        }
+    fn new(rows: &[Scored<'_>], features: Vec<Bins>) -> Self {
+        let score = Bins::new(rows, |row| row.probability, |row| row.weight);
+        Self { rows: rows.len() as u64, features, score }
     }
 }
 
 impl Bins {
     /// Ten bins of about equal weight. Where many rows share one value, there are fewer, and that value has its own.
-    fn new(rows: &[Seen<'_>], value: impl Fn(&Seen<'_>) -> f64) -> Self {
-        let mut sorted: Vec<(f64, f64)> = rows.iter().map(|row| (value(row), row.weight)).collect();
+    fn new<R>(rows: &[R], value: impl Fn(&R) -> f64, weight: impl Fn(&R) -> f64) -> Self {
+        let mut sorted: Vec<(f64, f64)> = rows.iter().map(|row| (value(row), weight(row))).collect();
         sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
         let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();
         let mut edges: Vec<f64> = Vec::with_capacity(BINS);
@@ -212,21 +257,27 @@ impl Bins {
             edges.dedup();
         }
         let mut bins = Self { edges, shares: Vec::new() };
-        bins.shares = bins.shares_of(rows, value);
+        bins.shares = bins.shares_of(rows, value, weight);
         bins
     }
 
-    fn psi(&self, rows: &[Seen<'_>], value: impl Fn(&Seen<'_>) -> f64) -> f64 {
-        psi(&self.shares, &self.shares_of(rows, value))
+    /// About half of the rows lie below; `None` without rows.
+    fn median(&self) -> Option<f32> {
+        self.edges.get(self.edges.len() / 2).map(|edge| *edge as f32)
     }
 
-    fn shares_of(&self, rows: &[Seen<'_>], value: impl Fn(&Seen<'_>) -> f64) -> Vec<f64> {
+    fn psi(&self, rows: &[Scored<'_>], value: impl Fn(&Scored<'_>) -> f64) -> f64 {
+        psi(&self.shares, &self.shares_of(rows, value, |row| row.weight))
+    }
+
+    fn shares_of<R>(&self, rows: &[R], value: impl Fn(&R) -> f64, weight: impl Fn(&R) -> f64) -> Vec<f64> {
         let mut weights = vec![0.0; self.edges.len() + 1];
         let mut total = 0.0;
         for row in rows {
             let value = value(row);
-            weights[self.edges.partition_point(|edge| *edge < value)] += row.weight;
-            total += row.weight;
+            let weight = weight(row);
+            weights[self.edges.partition_point(|edge| *edge < value)] += weight;
+            total += weight;
         }
         if total > 0.0 {
             weights.iter_mut().for_each(|weight| *weight /= total);

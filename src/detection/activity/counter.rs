@@ -26,6 +26,14 @@ impl Counts {
     /// One success (its attempt is counted on its own).
     pub const SUCCESS: Self = Self { attempts: 0, failures: 0, successes: 1 };
 
+    fn minus(self, less: Self) -> Self {
+        Self {
+            attempts: self.attempts.saturating_sub(less.attempts),
+            failures: self.failures.saturating_sub(less.failures),
+            successes: self.successes.saturating_sub(less.successes),
+        }
+    }
+
     fn plus(self, more: Self) -> Self {
         Self {
             attempts: self.attempts.saturating_add(more.attempts),
@@ -66,6 +74,19 @@ impl<const WIDTH_MS: i64, const KEEP: usize> Counter<WIDTH_MS, KEEP> {
             Err(place) => {
                 make_room(&mut self.buckets);
                 self.buckets.insert(place, Bucket { number, counts });
+            }
+        }
+    }
+
+    /// Takes back `counts` that were added at `ts`. What is no longer kept has been forgotten anyway.
+    pub fn take(&mut self, ts: Timestamp, counts: Counts) {
+        let number = Self::bucket(ts);
+        if let Ok(place) = self.buckets.binary_search_by_key(&number, |bucket| bucket.number) {
+            let left = self.buckets[place].counts.minus(counts);
+            if left == Counts::default() {
+                self.buckets.remove(place);
+            } else {
+                self.buckets[place].counts = left;
             }
         }
     }

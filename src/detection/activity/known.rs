@@ -26,11 +26,14 @@ pub enum Trait {
     ClientId = 4,
     /// The wider surroundings of the address: dynamic addresses change within them.
     Range = 5,
+    /// One byte of the password tag. It tells that an old password is tried again, and must not tell the password: of a
+    /// million common ones four thousand have the same.
+    Password = 6,
 }
 
 impl Trait {
     /// All of them.
-    const ALL: [Self; 5] = [Self::Asn, Self::Country, Self::UserAgent, Self::ClientId, Self::Range];
+    const ALL: [Self; 6] = [Self::Asn, Self::Country, Self::UserAgent, Self::ClientId, Self::Range, Self::Password];
 
     /// What `attempt` has of it, as a hash; `None` when nobody said.
     pub fn of(self, attempt: &Attempt) -> Option<u64> {
@@ -41,6 +44,7 @@ impl Trait {
             Self::UserAgent => client.user_agent.map(|tag| tag.number()),
             Self::ClientId => client.client_id.map(|tag| tag.number()),
             Self::Range => Some(address_range(attempt.client_ip)),
+            Self::Password => attempt.password.map(|tag| tag.0 & 0xff),
         }
     }
 

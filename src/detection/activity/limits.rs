@@ -43,7 +43,7 @@ impl ActivityLimits {
 }
 
 impl Default for ActivityLimits {
-    /// 64 MiB in all. Measured: some 35 000 addresses and 26 000 users that are tried once; 25 000 to 30 000 accounts
+    /// 64 MiB in all. Measured: some 32 000 addresses and 26 000 users that are tried once; 25 000 to 30 000 accounts
     /// (depending on what is told of their clients), 31 000 pairs and 55 000 visits that log in. An address or user under constant attack takes up to ten times as much.
     fn default() -> Self {
         Self::of_total(64 << 20)

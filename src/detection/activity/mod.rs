@@ -98,7 +98,7 @@ impl Activity {
         match outcome {
             Outcome::Unknown | Outcome::Blocked => {}
             Outcome::Success => {
-                self.sources.update(ip, |source| source.success(attempt));
+                self.source_outcome(ip, |source| source.success(attempt));
                 self.networks.update(network, |network| network.success(attempt));
                 self.accounts.update(user, |account| account.success(attempt));
                 self.pairs.update((user, network), |pair| pair.success(attempt));
@@ -106,7 +106,7 @@ impl Activity {
                 self.count_for_all(attempt, Counts::SUCCESS);
             }
             Outcome::Failure => {
-                self.sources.update(ip, |source| source.failure(attempt));
+                self.source_outcome(ip, |source| source.failure(attempt));
                 self.networks.update(network, |network| network.failure(attempt));
                 self.users.update(user, |user| user.failure(attempt));
                 self.pairs.update((user, network), |pair| pair.failure(attempt));
@@ -114,6 +114,17 @@ impl Activity {
                 self.count_for_all(attempt, Counts::FAILURE);
             }
         }
+    }
+
+    /// Counts an outcome of an address, and for the site when the address began to fail.
+    fn source_outcome(&mut self, ip: IpAddr, count: impl FnOnce(&mut Source)) {
+        let before = self.sources.get(&ip).and_then(Source::fails_since);
+        let mut after = None;
+        self.sources.update(ip, |source| {
+            count(source);
+            after = source.fails_since();
+        });
+        self.traffic.address(before, after);
     }
 
     /// Failures and successes of whole providers, of values of additional features, and of the site.

@@ -208,7 +208,7 @@ fn an_entry_stays_within_its_memory() {
     told(&mut activity, &full(attempt(1, 0, Some(1))), Outcome::Success);
     let once = [
         ("systems", 256),
-        ("sources", 512),
+        ("sources", 576),
         ("networks", 320),
         ("users", 400),
         ("accounts", 400),
@@ -280,7 +280,7 @@ fn another_version_and_damaged_bytes_are_refused() {
     }
     assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
     assert_eq!(decode(&[1]), Err(ActivityError::Version(1)));
-    assert!(decode(&[4, 0xff, 0xff, 0xff, 0xff]).is_err());
+    assert!(decode(&[5, 0xff, 0xff, 0xff, 0xff]).is_err());
 }
 
 proptest! {
@@ -311,7 +311,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_decoder_panic(mut bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
-        bytes[0] = 4;
+        bytes[0] = 5;
         let _ = Activity::decode(&bytes, ActivityLimits::default());
     }
 }

@@ -194,6 +194,17 @@ impl<'a> View<'a> {
         self.visit.map_or(0, |visit| visit.other_tags(self.ts(), self.attempt.password))
     }
 
+    /// Whether the password is one with which the user used to log in: it has failed from this address in the last day, and
+    /// logged the user in some day of the last thirty, as far as one byte of its tag can tell.
+    pub fn password_outdated(&self) -> bool {
+        let failed = |tag| self.visit.is_some_and(|visit| visit.failed_with(self.ts(), tag));
+        let once_right = |what: Trait| {
+            let hash = what.of(self.attempt)?;
+            self.account?.knows(self.ts(), what, hash)
+        };
+        self.attempt.password.is_some_and(failed) && once_right(Trait::Password) == Some(true)
+    }
+
     /// Other users on whom the tag was tried in the last day.
     pub fn tag_other_users(&self) -> usize {
         self.tag.map_or(0, |tag| tag.other_users(self.ts(), self.attempt.user))
@@ -204,6 +215,11 @@ impl<'a> View<'a> {
     /// Failures and successes of everybody in the last ten minutes.
     pub fn traffic_recent(&self) -> Counts {
         self.activity.traffic.recent(self.ts())
+    }
+
+    /// Addresses from which nobody had logged in that began to fail in the last `window_ms`, up to a day.
+    pub fn failing_addresses(&self, window_ms: i64) -> u32 {
+        self.activity.traffic.failing_addresses(self.ts(), window_ms)
     }
 
     /// Failures and successes of everybody in the last day.

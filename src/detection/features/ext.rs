@@ -6,8 +6,9 @@
 //! made detection worse.
 //!
 //! Nobody becomes familiar by failing, and "the same wrong password again" excuses only where the user has logged in
-//! before: elsewhere each retry counts as a fresh guess. Otherwise a bot that repeats one password would look like a
-//! forgotten telephone. For the same reason no feature counts how often a password was used.
+//! before, or with a password of which the user has logged in before: otherwise each retry counts as a fresh guess, or a
+//! bot that repeats one password would look like a forgotten telephone. For the same reason no feature counts how often a
+//! password was used.
 
 use super::super::activity::{Activity, Counts, DAY_MS, HOUR_MS, KNOWN_PAIR_MS, Trait, View};
 use super::super::attempt::{Attempt, Protocol, Timestamp};
@@ -98,20 +99,30 @@ pub(super) enum Kind {
 
     /// 1 if the caller sends no password tag: then the next two say nothing.
     PasswordMissing = 128,
-    /// 1 if this password was tried for the user in the last day and the user has logged in from this network.
-    PasswordRepeatedAtHome = 129,
+    /// 1 if this password was tried for the user in the last day and the user has logged in from this network, or if it is
+    /// outdated.
+    PasswordRepeatedExcused = 134,
     /// Other users on whom this password was tried in a day.
     PasswordOtherUsers24h = 130,
     /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
-    /// network, failures elsewhere. 0 where passwords would have to be told apart and this one has no tag.
-    UserGuesses24h = 131,
+    /// network and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
+    /// this one has no tag.
+    UserGuesses24h = 135,
     /// The same from this address alone.
-    VisitGuesses24h = 132,
+    VisitGuesses24h = 136,
+    /// 1 if the password failed from this address in the last day, and the user once logged in with it: a program that
+    /// has not been told of the new one, wherever it is. A guess that happens to be right is none, since it did not fail.
+    PasswordOutdated = 133,
 
     /// Share of failures in what became known of the last ten minutes, drawn towards the share of the day.
     SiteFailureShare10m = 144,
     /// By how much that exceeds the share of the day.
     SiteFailureExcess = 145,
+    /// Addresses from which nobody had logged in that began to fail in the last hour, at whatever user: many of them are
+    /// many hands, although each does little.
+    SiteFailingAddresses1h = 146,
+    /// How many times more these are than in an average hour of the day, as a logarithm: ln(1 + h) − ln(1 + d/24).
+    SiteFailingAddressesExcess = 147,
 
     /// 1 if the user has logged in lately, but not with this protocol.
     ProtocolNew = 160,
@@ -147,7 +158,7 @@ pub(super) struct Feature {
 }
 
 /// In the order of the values.
-pub(super) const FEATURES: [Feature; 49] = {
+pub(super) const FEATURES: [Feature; 52] = {
     use Group::{AccountUnderAttack, Familiarity, Geo, Global, Network, Password, Source};
     use Scale::{AsIs, Log};
     [
@@ -188,12 +199,15 @@ pub(super) const FEATURES: [Feature; 49] = {
         feature("user_failing_networks_24h", AccountUnderAttack, Kind::UserFailingNetworks24h, Log),
         feature("user_address_failures_1h", AccountUnderAttack, Kind::VisitFailures1h, Log),
         feature("password_missing", Password, Kind::PasswordMissing, AsIs),
-        feature("password_repeated_at_home", Password, Kind::PasswordRepeatedAtHome, AsIs),
+        feature("password_repeated_excused", Password, Kind::PasswordRepeatedExcused, AsIs),
         feature("password_other_users_24h", Password, Kind::PasswordOtherUsers24h, Log),
         feature("user_guesses_24h", Password, Kind::UserGuesses24h, Log),
         feature("user_address_guesses_24h", Password, Kind::VisitGuesses24h, Log),
+        feature("password_outdated", Password, Kind::PasswordOutdated, AsIs),
         feature("site_failure_share_10m", Global, Kind::SiteFailureShare10m, AsIs),
         feature("site_failure_excess", Global, Kind::SiteFailureExcess, AsIs),
+        feature("site_failing_addresses_1h", Global, Kind::SiteFailingAddresses1h, Log),
+        feature("site_failing_addresses_excess", Global, Kind::SiteFailingAddressesExcess, AsIs),
         feature("protocol_new", Group::Protocol, Kind::ProtocolNew, AsIs),
         feature("protocol_missing", Group::Protocol, Kind::ProtocolMissing, AsIs),
         feature("user_agent_new", Group::Protocol, Kind::UserAgentNew, AsIs),
@@ -267,6 +281,8 @@ struct Scene<'a> {
     source_first: Option<Timestamp>,
     /// The user has logged in from this network.
     at_home: bool,
+    /// The user once logged in with this password, and it has failed here.
+    outdated: bool,
     day: Counts,
 }
 
@@ -279,6 +295,7 @@ impl<'a> Scene<'a> {
             last_success: view.last_success(),
             source_first: view.source_first(),
             at_home: view.network_known(),
+            outdated: view.password_outdated(),
             day: view.traffic_base(),
             view,
         }
@@ -335,13 +352,20 @@ impl<'a> Scene<'a> {
             Kind::VisitFailures1h => view.visit_failures(HOUR_MS).into(),
 
             Kind::PasswordMissing => flag(self.attempt.password.is_none()),
-            Kind::PasswordRepeatedAtHome => flag(self.at_home && view.tag_repeated()),
+            Kind::PasswordRepeatedExcused => flag(self.outdated || (self.at_home && view.tag_repeated())),
             Kind::PasswordOtherUsers24h => count(view.tag_other_users()),
             Kind::UserGuesses24h => self.guesses(|| view.user_other_tags(), view.user_failures_day()),
             Kind::VisitGuesses24h => self.guesses(|| view.visit_other_tags(), view.visit_failures(DAY_MS)),
 
+            Kind::PasswordOutdated => flag(self.outdated),
+
             Kind::SiteFailureShare10m => self.share_10m(),
             Kind::SiteFailureExcess => self.share_10m() - self.share_day(),
+            Kind::SiteFailingAddresses1h => view.failing_addresses(HOUR_MS).into(),
+            Kind::SiteFailingAddressesExcess => {
+                let day = f64::from(view.failing_addresses(DAY_MS));
+                ln_1p(view.failing_addresses(HOUR_MS).into()) - ln_1p(day / 24.0)
+            }
 
             Kind::ProtocolNew => {
                 let named = self.attempt.protocol != Protocol::Unknown;
@@ -374,7 +398,7 @@ impl<'a> Scene<'a> {
     }
 
     fn guesses(&self, other_tags: impl FnOnce() -> usize, failures: u32) -> f64 {
-        match (self.at_home, self.attempt.password) {
+        match (self.at_home || self.outdated, self.attempt.password) {
             (false, _) => f64::from(failures) + 1.0,
             (true, Some(_)) => count(other_tags()) + 1.0,
             (true, None) => 0.0,

@@ -3,8 +3,8 @@
 use super::*;
 use crate::numeric::Rng;
 
-/// Snapshots of compat-6 with probabilities: mostly small values; a share `attacks` has many failures and high scores.
-fn traffic(seed: u64, count: usize, attacks: f64, shift: f64) -> Vec<(Vec<f32>, f64)> {
+/// Snapshots of compat-6: mostly small values; a share `attacks` has many failures.
+fn traffic(seed: u64, count: usize, attacks: f64, shift: f64) -> Vec<Vec<f32>> {
     let mut rng = Rng::new(seed, "drift test");
     (0..count)
         .map(|_| {
@@ -13,17 +13,26 @@ fn traffic(seed: u64, count: usize, attacks: f64, shift: f64) -> Vec<(Vec<f32>, 
             let mut values: Vec<f32> = (0..6).map(|_| (height + 0.3 * rng.uniform()) as f32).collect();
             // A flag that 5 % of the rows have.
             values[5] = f32::from(u8::from(rng.uniform() < 0.05));
-            (values, if attack { 0.9 } else { 0.1 * rng.uniform() })
+            values
         })
         .collect()
 }
 
-fn seen(rows: &[(Vec<f32>, f64)]) -> Vec<Seen<'_>> {
-    rows.iter().map(|(values, probability)| Seen { values, probability: *probability, weight: 1.0 }).collect()
+fn seen(rows: &[Vec<f32>]) -> Vec<Seen<'_>> {
+    rows.iter().map(|values| Seen { values, weight: 1.0 }).collect()
 }
 
-fn reference(rows: &[(Vec<f32>, f64)]) -> Reference {
-    Reference::new(&FeatureSchema::compat6(), &seen(rows), 0.5)
+/// A model: many failures are an attack, and the flag matters a little.
+fn score(values: &[f32]) -> f64 {
+    if values[1] > 0.65 { 0.9 } else { 0.05 + 0.01 * f64::from(values[5]) }
+}
+
+fn reference(rows: &[Vec<f32>]) -> Reference {
+    Reference::new(&FeatureSchema::compat6(), &seen(rows), 0.5, score)
+}
+
+fn compared(before: &[Vec<f32>], now: &[Vec<f32>]) -> Drift {
+    reference(before).compare(&seen(now), score)
 }
 
 #[test]
@@ -44,7 +53,7 @@ fn an_empty_bin_counts_much_but_not_infinitely() {
 
 #[test]
 fn the_same_traffic_is_stable() {
-    let drift = reference(&traffic(1, 5000, 0.1, 0.0)).compare(&seen(&traffic(2, 2000, 0.1, 0.0)));
+    let drift = compared(&traffic(1, 5000, 0.1, 0.0), &traffic(2, 2000, 0.1, 0.0));
 
     assert_eq!(drift.level(), Level::Stable, "{}", drift.sentence());
     assert_eq!(drift.all.as_ref().map(|shift| (shift.rows, shift.features.len())), Some((2000, 6)));
@@ -52,7 +61,7 @@ fn the_same_traffic_is_stable() {
 
 #[test]
 fn legitimate_traffic_that_changes_is_an_alarm_and_is_named() {
-    let drift = reference(&traffic(1, 5000, 0.1, 0.0)).compare(&seen(&traffic(2, 2000, 0.1, 0.1)));
+    let drift = compared(&traffic(1, 5000, 0.1, 0.0), &traffic(2, 2000, 0.1, 0.1));
 
     assert_eq!(drift.level(), Level::Alarm);
     assert!(drift.largest().is_some_and(|largest| largest.legit && largest.feature.is_some()), "{drift:?}");
@@ -60,7 +69,7 @@ fn legitimate_traffic_that_changes_is_an_alarm_and_is_named() {
 
 #[test]
 fn an_attack_moves_all_rows_and_is_no_alarm() {
-    let drift = reference(&traffic(1, 5000, 0.05, 0.0)).compare(&seen(&traffic(2, 4000, 0.6, 0.0)));
+    let drift = compared(&traffic(1, 5000, 0.05, 0.0), &traffic(2, 4000, 0.6, 0.0));
 
     let all = drift.all.as_ref().expect("enough rows").largest(false);
     assert!(all.psi > Drift::ALARM, "{all:?}");
@@ -71,11 +80,11 @@ fn an_attack_moves_all_rows_and_is_no_alarm() {
 fn fewer_than_a_thousand_rows_on_either_side_say_nothing() {
     let (many, few) = (traffic(1, 1000, 0.0, 0.0), traffic(2, 999, 0.0, 0.3));
 
-    for drift in [reference(&many).compare(&seen(&few)), reference(&few).compare(&seen(&many))] {
+    for drift in [compared(&many, &few), compared(&few, &many)] {
         assert_eq!((&drift.all, &drift.legit), (&None, &None));
         assert_eq!((drift.level(), drift.largest()), (Level::Stable, None));
     }
-    let just_enough = reference(&many).compare(&seen(&many));
+    let just_enough = compared(&many, &many);
     assert!(just_enough.all.is_some());
 }
 
@@ -85,11 +94,11 @@ fn what_tells_the_hour_alone_is_reported_and_raises_no_alarm() {
     let clock = schema.groups().iter().position(|group| *group == Group::Time).expect("compat-6 knows the time");
     let before = traffic(1, 3000, 0.0, 0.0);
     let mut now = traffic(2, 3000, 0.0, 0.0);
-    for (values, _) in &mut now {
+    for values in &mut now {
         values[clock] = 0.9;
     }
 
-    let drift = reference(&before).compare(&seen(&now));
+    let drift = compared(&before, &now);
 
     let feature = &drift.legit.as_ref().expect("enough rows").features[clock];
     assert!(feature.psi > 1.0 && !feature.telling, "{feature:?}");
@@ -97,13 +106,37 @@ fn what_tells_the_hour_alone_is_reported_and_raises_no_alarm() {
 }
 
 #[test]
+fn a_score_that_only_the_hour_has_moved_raises_no_alarm() {
+    let schema = FeatureSchema::compat6();
+    let clock = schema.groups().iter().position(|group| *group == Group::Time).expect("compat-6 knows the time");
+    let at = |seed, hour: f32| -> Vec<Vec<f32>> {
+        let mut rows = traffic(seed, 3000, 0.0, 0.0);
+        rows.iter_mut().for_each(|values| values[clock] = hour);
+        rows
+    };
+    let by = |feature: usize| {
+        let score = move |values: &[f32]| 0.1 * f64::from(values[feature]);
+        Reference::new(&schema, &seen(&at(1, 0.2)), 0.5, score).compare(&seen(&at(2, 0.9)), score)
+    };
+
+    assert_eq!(by(clock).level(), Level::Stable, "{}", by(clock).sentence());
+    let mut moved = at(2, 0.2);
+    moved.iter_mut().for_each(|values| values[0] += 0.1);
+    let score = |values: &[f32]| 0.1 * f64::from(values[0]);
+    let drift = Reference::new(&schema, &seen(&at(1, 0.2)), 0.5, score).compare(&seen(&moved), score);
+    assert_eq!(drift.level(), Level::Alarm, "one feature that tells can move the score: {}", drift.sentence());
+}
+
+#[test]
 fn flags_and_constants_are_told_from_what_they_were() {
-    let flags = |share: f64| -> Vec<(Vec<f32>, f64)> {
+    let flags = |share: f64| -> Vec<Vec<f32>> {
         let mut rng = Rng::new(4, "drift flags");
-        (0..2000).map(|_| (vec![f32::from(u8::from(rng.uniform() < share)); 6], 0.1)).collect()
+        (0..2000).map(|_| vec![f32::from(u8::from(rng.uniform() < share)); 6]).collect()
     };
     let index = |before: f64, now: f64| {
-        reference(&flags(before)).compare(&seen(&flags(now))).legit.expect("enough rows").features[0].psi
+        let flat = |_: &[f32]| 0.1;
+        let before = Reference::new(&FeatureSchema::compat6(), &seen(&flags(before)), 0.5, flat);
+        before.compare(&seen(&flags(now)), flat).legit.expect("enough rows").features[0].psi
     };
 
     for (before, now) in [(0.05, 0.3), (0.95, 0.6), (1.0, 0.7), (0.0, 0.3)] {
@@ -120,7 +153,8 @@ fn weights_count_like_rows_and_a_reference_survives_json() {
     weighted.iter_mut().for_each(|row| row.weight = 2.0);
     let schema = FeatureSchema::compat6();
 
-    let (by_weight, by_rows) = (Reference::new(&schema, &weighted, 0.5), Reference::new(&schema, &seen(&twice), 0.5));
+    let by_weight = Reference::new(&schema, &weighted, 0.5, score);
+    let by_rows = Reference::new(&schema, &seen(&twice), 0.5, score);
 
     assert_eq!(by_weight.all.features, by_rows.all.features);
     let json = serde_json::to_string(&by_weight).expect("plain data");

@@ -75,7 +75,7 @@ mod tests {
 
         assert_eq!(
             serde_json::to_string(&site).expect("plain data"),
-            r#"{"site_failure_share_10m":0.35,"site_failure_excess":0}"#
+            r#"{"site_failure_share_10m":0.35,"site_failure_excess":0,"site_failing_addresses_1h":0,"site_failing_addresses_excess":0}"#
         );
     }
 }

@@ -143,8 +143,9 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Ph
         "user_address_failures_1h" => failures("on this account from this address in the last hour"),
 
         "password_missing" => flag("tag", "the caller sends no password tag", "the caller sends a password tag"),
-        "password_repeated_at_home" | "password_other_users_24h" if all.is("password_missing") => None,
-        "password_repeated_at_home" => flag(
+        "password_repeated_excused" | "password_other_users_24h" if all.is("password_missing") => None,
+        "password_repeated_excused" if all.is("password_outdated") => None,
+        "password_repeated_excused" => flag(
             "repeated",
             "the same password again from a network of the user",
             "not a password that was just repeated from a network of the user",
@@ -157,12 +158,31 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Ph
         "user_guesses_24h" => guesses("at this account in the last day"),
         "user_address_guesses_24h" => guesses("at this account from this address in the last day"),
 
+        "password_outdated" if all.is("password_missing") => None,
+        "password_outdated" => flag(
+            "repeated",
+            "an old password of the user again",
+            "not an old password of the user that has just failed",
+        ),
+
         "site_failure_share_10m" => {
             said("site", format!("about {} of the site's logins failed in the last 10 minutes", percent(value)))
         }
         "site_failure_excess" => {
             let more = if value < 0.0 { "fewer" } else { "more" };
             said("site", format!("{} {more} of the site's logins failed than over the day", percent(value.abs())))
+        }
+
+        "site_failing_addresses_1h" => {
+            let addresses = count(value, "address", "addresses");
+            said("strangers", format!("{addresses} without a login began to fail anywhere in the last hour"))
+        }
+        "site_failing_addresses_excess" => {
+            let more = if value < 0.0 { "fewer" } else { "more" };
+            said(
+                "strangers",
+                format!("{more} addresses without a login began to fail in the last hour than over the day"),
+            )
         }
 
         "protocol_new" => {

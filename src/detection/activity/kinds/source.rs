@@ -21,6 +21,9 @@ pub struct Source {
     failed_names: Distinct<DISTINCT_KEPT>,
     /// Users who logged in.
     users_in: Distinct<DISTINCT_KEPT>,
+    /// The first of the failures and of the successes that are remembered.
+    first_failure: Option<Timestamp>,
+    first_success: Option<Timestamp>,
 }
 
 stored!(Source {
@@ -31,6 +34,8 @@ stored!(Source {
     hours: Counter<HOUR_MS, HOURS_KEPT>,
     failed_names: Distinct<DISTINCT_KEPT>,
     users_in: Distinct<DISTINCT_KEPT>,
+    first_failure: Option<Timestamp>,
+    first_success: Option<Timestamp>,
 });
 
 impl Source {
@@ -45,11 +50,13 @@ impl Source {
         self.minutes.add(attempt.ts, Counts::FAILURE);
         self.hours.add(attempt.ts, Counts::FAILURE);
         self.failed_names.add(attempt.ts, attempt.name.short());
+        self.first_failure = Some(self.first_failure.map_or(attempt.ts, |first| first.min(attempt.ts)));
     }
 
     pub fn success(&mut self, attempt: &Attempt) {
         self.hours.add(attempt.ts, Counts::SUCCESS);
         self.users_in.add(attempt.ts, attempt.user.short());
+        self.first_success = Some(self.first_success.map_or(attempt.ts, |first| first.min(attempt.ts)));
     }
 
     pub fn previous_attempt(&self, ts: Timestamp, except: Option<RequestKey>) -> Option<Timestamp> {
@@ -77,6 +84,12 @@ impl Source {
 
     pub fn users_in(&self, ts: Timestamp) -> usize {
         self.users_in.seen(ts, KNOWN_SOURCE_MS).count()
+    }
+
+    /// When the address began with a failure, before anybody had logged in from there; `None` if it did not. What happens
+    /// later changes nothing.
+    pub fn fails_since(&self) -> Option<Timestamp> {
+        self.first_failure.filter(|failure| self.first_success.is_none_or(|success| success > *failure))
     }
 
     pub fn first_attempt(&self, ts: Timestamp) -> Option<Timestamp> {
@@ -117,6 +130,12 @@ impl Entry for Source {
         self.hours.trim(oldest);
         self.failed_names.trim(oldest);
         self.users_in.trim(now.plus_millis(-KNOWN_SOURCE_MS));
+        if !self.minutes.any_failure() && !self.hours.any_failure() {
+            self.first_failure = None;
+        }
+        if self.users_in.is_empty() {
+            self.first_success = None;
+        }
         !self.minutes.is_empty() || !self.users_in.is_empty()
     }
 }

@@ -46,6 +46,11 @@ impl Visit {
         self.failing.seen(ts, DAY_MS).filter(|&tag| Some(PasswordTag(tag)) != present).count()
     }
 
+    /// Whether this password failed here in the last day.
+    pub fn failed_with(&self, ts: Timestamp, tag: PasswordTag) -> bool {
+        self.failing.seen(ts, DAY_MS).any(|known| known == tag.0)
+    }
+
     /// Whether the user had logged in from here by `ts`.
     pub fn familiar(&self, ts: Timestamp) -> bool {
         self.successes.known(ts, KNOWN_PAIR_MS)

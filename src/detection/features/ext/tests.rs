@@ -7,7 +7,8 @@ use crate::detection::attempt::{Outcome, PasswordTag, Pseudonym, RequestKey};
 use crate::detection::client::{Asn, ClientDetails, ClientTag, Country};
 use crate::detection::features::FeatureSchema;
 
-const DAY: i64 = 86_400;
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
 const HOME: [u8; 4] = [192, 0, 2, 1];
 const NEXT_DOOR: [u8; 4] = [192, 0, 2, 99];
 const ELSEWHERE: [u8; 4] = [198, 51, 100, 7];
@@ -110,10 +111,10 @@ fn names_and_kinds_are_unique_and_every_group_has_its_features() {
     kinds.dedup();
     let of = |group| schema.groups().iter().filter(|&&each| each == group).count();
 
-    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (49, 49, 49, 49));
+    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (52, 52, 52, 52));
     assert_eq!((of(Group::Source), of(Group::Network), of(Group::Familiarity)), (11, 6, 8));
-    assert_eq!((of(Group::AccountUnderAttack), of(Group::Password)), (6, 5));
-    assert_eq!((of(Group::Global), of(Group::Protocol), of(Group::Geo), of(Group::Time)), (2, 6, 5, 0));
+    assert_eq!((of(Group::AccountUnderAttack), of(Group::Password)), (6, 6));
+    assert_eq!((of(Group::Global), of(Group::Protocol), of(Group::Geo), of(Group::Time)), (4, 6, 5, 0));
     assert!(kinds[0] >= 64, "below are the kinds of compat-6");
 }
 
@@ -330,7 +331,7 @@ fn the_same_password_again_excuses_only_at_home() {
 
         let next = from(60, place);
 
-        assert_eq!(value(&activity, &next, "password_repeated_at_home"), repeated, "{failures} {at_home}");
+        assert_eq!(value(&activity, &next, "password_repeated_excused"), repeated, "{failures} {at_home}");
         assert_eq!(counted(&activity, &next, "user_guesses_24h"), guesses, "{failures} {at_home}");
         assert_eq!(counted(&activity, &next, "user_address_guesses_24h"), guesses, "{failures} {at_home}");
     }
@@ -372,6 +373,59 @@ fn away_from_home_repeating_a_password_looks_like_guessing() {
     };
 
     assert_eq!(snapshot(&repeating, 1), snapshot(&guessing, 99));
+}
+
+/// Wherever it is, a program that still has the old password guesses nothing, although its network is strange.
+#[test]
+fn a_password_that_was_right_once_excuses_away_from_home_after_it_has_failed() {
+    let mut activity = Activity::default();
+    succeeds(&mut activity, &with_tag(7, at(-20 * DAY)));
+    let old = |seconds| with_tag(7, from(seconds, ELSEWHERE));
+    let told = |activity: &Activity, attempt: &Attempt| {
+        let flags = ["password_outdated", "password_repeated_excused"].map(|name| value(activity, attempt, name));
+        (flags, ["user_guesses_24h", "user_address_guesses_24h"].map(|name| counted(activity, attempt, name)))
+    };
+
+    assert_eq!(told(&activity, &old(0)), ([0.0, 0.0], [1, 1]), "a right guess is no old password");
+    for number in 0..30 {
+        fails(&mut activity, &old(number));
+    }
+
+    assert_eq!(told(&activity, &old(60)), ([1.0, 1.0], [1, 1]));
+    assert_eq!(told(&activity, &with_tag(8, from(60, ELSEWHERE))), ([0.0, 0.0], [31, 31]), "another password");
+    assert_eq!(told(&activity, &old(2 * DAY)), ([0.0, 0.0], [1, 1]), "it has not failed for a day");
+    let elsewhere = with_tag(7, from(60, [203, 0, 113, 99]));
+    assert_eq!(told(&activity, &elsewhere).0, [0.0, 0.0], "it has not failed from there");
+    let late = with_tag(7, from(15 * DAY, ELSEWHERE));
+    fails(&mut activity, &late);
+    assert_eq!(told(&activity, &old(15 * DAY + 60)).0, [0.0, 0.0], "right more than thirty days ago");
+}
+
+#[test]
+fn addresses_that_begin_to_fail_are_counted_for_the_site() {
+    let mut activity = Activity::default();
+    let stranger = |number: u8, seconds| by(number, from(seconds, [198, 51, 100, number]));
+    succeeds(&mut activity, &stranger(1, -2 * DAY));
+    // One of them had logged somebody in, one fails three times, one failed already hours ago.
+    fails(&mut activity, &stranger(9, -3 * HOUR));
+    for number in [1, 2, 3, 3, 3, 9] {
+        fails(&mut activity, &stranger(number, i64::from(number)));
+    }
+    let told = |activity: &Activity, seconds| {
+        let hour = counted(activity, &at(seconds), "site_failing_addresses_1h");
+        (hour, value(activity, &at(seconds), "site_failing_addresses_excess"))
+    };
+
+    let (hour, excess) = told(&activity, 60);
+    assert_eq!(hour, 2);
+    // Two in this hour and three in the day.
+    assert!((excess - (3.0f32.ln() - 1.125f32.ln())).abs() < 1e-6, "{excess}");
+
+    succeeds(&mut activity, &stranger(2, 70));
+    assert_eq!(told(&activity, 80).0, 2, "what happens later makes no difference");
+    assert_eq!(told(&activity, -HOUR).0, 0);
+    assert_eq!(told(&activity, 2 * HOUR).0, 0);
+    assert!(told(&activity, 2 * HOUR).1 < 0.0);
 }
 
 #[test]

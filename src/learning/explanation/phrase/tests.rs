@@ -76,7 +76,7 @@ fn what_is_missing_is_said_plainly_and_nothing_is_said_of_it_beside() {
 
     assert_eq!(say("password_missing").as_deref(), Some("the caller sends no password tag"));
     assert_eq!(say("user_without_history").as_deref(), Some("the user has not logged in for thirty days"));
-    for silent in ["password_other_users_24h", "password_repeated_at_home", "user_new_network", "user_not_found"] {
+    for silent in ["password_other_users_24h", "password_repeated_excused", "user_new_network", "user_not_found"] {
         assert_eq!(say(silent), None, "{silent}");
     }
 }
