@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_of_rule_model_and_protection_wins() {
+    fn d2_the_strongest_of_rule_model_and_protection_wins() {
         assert_eq!(verdict(VerdictInput { static_rule_triggered: true, ..serving(0.0) }), Verdict::Block);
         assert_eq!(verdict(VerdictInput { protection: asks(Verdict::StepUp), ..serving(0.6) }), Verdict::StepUp);
         assert_eq!(verdict(VerdictInput { protection: asks(Verdict::StepUp), ..serving(0.95) }), Verdict::Block);

@@ -471,7 +471,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_published_comes_back_and_equal_content_has_an_equal_hash() {
+    fn d10_what_is_published_comes_back_and_equal_content_has_an_equal_hash() {
         let encoded = artifact(1).encode(&header()).expect("sound");
         let elsewhere = ArtifactHeader { generation: 9, node: "mx2".into(), ..header() };
 
@@ -539,7 +539,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_a_network_are_refused() {
+    fn d14_numbers_that_are_not_a_network_are_refused() {
         let broken = |change: fn(&mut ModelArtifact)| {
             let mut artifact = artifact(1);
             change(&mut artifact);

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn attacks_score_higher_than_legitimate_attempts() {
+    fn d1_attacks_score_higher_than_legitimate_attempts() {
         let Ok(RunOutcome::Promoted(trained)) = trained(None, false) else { panic!("not promoted") };
 
         let evaluation = &trained.artifact.evaluation;

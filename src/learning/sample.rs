@@ -411,7 +411,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn newer_samples_have_the_better_chance_and_the_weights_make_up_for_it() {
+    fn d36_newer_samples_have_the_better_chance_and_the_weights_make_up_for_it() {
         // 4000 samples of two days a half-life apart compete for 1000 places.
         let mut kept: Vec<(f64, Sample)> = (0..4000)
             .map(|number| {

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn following_the_same_list_again_changes_nothing() {
+    fn d30_following_the_same_list_again_changes_nothing() {
         let slot = SchemaSlot::new(FeatureSchema::compat6());
         let list = FeatureList::default().with(&[Proposal { name: "a".into(), kind: Kind::Bool }], 16, 0);
 

@@ -120,6 +120,13 @@ async fn a_token_that_does_not_hold_is_refused_with_the_reason_and_changes_nothi
         assert_eq!(answer.content_type, "application/problem+json");
         assert!(!answer.text.contains("alice") && !answer.text.contains("evil"), "nothing of the token is repeated");
         assert_eq!(daemon.metric(&metric).await, counted + 1, "{reason}");
+        let hook = "/api/v1/custom/learning-mode?enabled=true";
+        let hook = daemon.stranger().with_token(&token).get(hook).await;
+        assert_eq!(hook.status, status, "hooks are refused alike: {hook:?}");
+        assert!(
+            hook.detail().contains(says) || hook.body == json!({ "error": "Insufficient permissions" }),
+            "{hook:?}"
+        );
     }
 
     let after = [daemon.status().await["registry_writes"].clone(), daemon.http.get("/v1/models").await.body];

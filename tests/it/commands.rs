@@ -79,7 +79,7 @@ async fn writes(fleet: &[Daemon]) -> u64 {
 }
 
 #[tokio::test]
-async fn a_published_command_takes_effect_once_in_the_fleet_and_leaves_its_result() {
+async fn d21_a_published_command_takes_effect_once_in_the_fleet_and_leaves_its_result() {
     let server = RedisServer::start();
     let fleet = Daemon::fleet(&server, ["a", "b", "c"]).await;
     let mut tool = Tool::on(&server).await;

@@ -129,7 +129,7 @@ async fn scores_go_on_without_redis_and_nothing_is_missing_after_its_return() {
 }
 
 #[tokio::test]
-async fn an_artifact_that_cannot_be_used_leaves_the_old_model_serving() {
+async fn d22_an_artifact_that_cannot_be_used_leaves_the_old_model_serving() {
     let server = RedisServer::start();
     let daemon = Daemon::start(Setup::on(&server, "alone")).await;
     daemon.ingest(traffic::history()).await;

@@ -109,6 +109,33 @@ async fn a_name_becomes_a_feature_on_all_nodes_and_its_removal_resets_all_of_the
     assert_eq!(trained.body["outcome"], "promoted", "the removed feature keeps its place: {trained:?}");
 }
 
+/// D19: a login with a new feature trained in the background, and loaded the model twice.
+#[tokio::test]
+async fn d19_logins_with_new_features_start_no_training_and_load_no_model() {
+    let daemon = Daemon::start(Setup::new("a")).await;
+    daemon.ingest(traffic::history()).await;
+    assert_eq!(daemon.http.post("/v1/train", &json!({})).await.body["outcome"], "promoted");
+    let before = daemon.status().await;
+
+    for number in 0..40 {
+        let mut attempt = traffic::attempt(number, "198.51.100.7", "alice");
+        attempt["features"] = json!({ format!("name_{number}"): format!("value {number}") });
+        traffic::login(&daemon.http, &attempt, true).await;
+    }
+    eventually("the list is full", SOON, || async {
+        let features = daemon.http.get("/v1/features").await.body;
+        if names(&features).len() >= 16 { Ok(()) } else { Err(features.to_string()) }
+    })
+    .await;
+
+    let after = daemon.status().await;
+    for field in ["model", "swaps"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    assert_eq!(daemon.http.get("/v1/models").await.body.as_array().map(Vec::len), Some(1));
+    assert_eq!(daemon.log().matches("training started").count(), 1);
+}
+
 #[tokio::test]
 async fn a_command_on_the_channel_removes_features_too() {
     let server = RedisServer::start();

@@ -44,7 +44,7 @@ async fn numbers(fleet: &[Daemon], name: &str) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn ten_feedback_items_become_one_training_one_write_one_announcement_and_one_model_on_all_nodes() {
+async fn d20_d32_ten_feedback_items_become_one_training_one_write_one_announcement_and_one_model_on_all_nodes() {
     let server = RedisServer::start();
     let fleet = Daemon::fleet(&server, ["a", "b", "c"]).await;
     let answer = fleet[0].ingest(traffic::history()).await;
@@ -85,8 +85,29 @@ async fn ten_feedback_items_become_one_training_one_write_one_announcement_and_o
     assert_eq!((&history[0]["outcome"], &history[0]["trigger"]), (&"promoted".into(), &"feedback".into()));
 }
 
+/// D24: nodes told their own messages by the instance name, which was the same everywhere, and so heard nobody. D26: where
+/// names differed, each had a model, a lock and a training of its own.
 #[tokio::test]
-async fn a_node_that_may_not_listen_has_the_model_within_twenty_seconds() {
+async fn d24_d26_nodes_share_one_model_whether_or_not_they_have_one_name() {
+    for names in [["nauthilus", "nauthilus"], ["mx1", "mx2"]] {
+        let server = RedisServer::start();
+        let fleet = Daemon::fleet(&server, names).await;
+        fleet[0].ingest(traffic::history()).await;
+
+        let trained = fleet[1].http.post("/v1/train", &serde_json::json!({})).await;
+
+        assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");
+        eventually("both serve it", HEARD, || same_model(&fleet)).await;
+        assert_eq!(fleet[0].metric("announcements_received_total").await, 1, "{names:?}");
+        let mut keys = redis::cmd("KEYS");
+        keys.arg("*:model:*");
+        let models: Vec<String> = keys.query_async(&mut server.connection().await).await.expect("a list");
+        assert_eq!(models.len(), 1, "{names:?}: {models:?}");
+    }
+}
+
+#[tokio::test]
+async fn d27_a_node_that_may_not_listen_has_the_model_within_twenty_seconds() {
     let server = RedisServer::start();
     let hearing = Daemon::start(Setup::on(&server, "hearing")).await;
     hearing.ingest(traffic::history()).await;
@@ -115,7 +136,7 @@ async fn a_node_that_may_not_listen_has_the_model_within_twenty_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_score_during_fifty_swaps_has_a_model() {
+async fn d18_every_score_during_fifty_swaps_has_a_model() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut config = Config::default();
     config.node.state_dir = directory.path().join("state");

@@ -81,7 +81,7 @@ async fn attempts_of_before_a_restart_and_of_another_node_label_like_ones_own() 
 }
 
 #[tokio::test]
-async fn a_lone_failure_is_no_attack() {
+async fn d7_a_lone_failure_is_no_attack() {
     let daemon = Daemon::start(Setup::new("alone")).await;
     let start = clock::now().plus_millis(-6 * 24 * 3600 * 1000);
     let line = |minute: i64, user: i64, success: bool| {

@@ -100,7 +100,7 @@ async fn trained(name: &str) -> Daemon {
 }
 
 #[tokio::test]
-async fn five_hundred_networks_with_one_try_each_are_detected_before_the_25th_and_the_owner_gets_in() {
+async fn d48_five_hundred_networks_with_one_try_each_are_detected_before_the_25th_and_the_owner_gets_in() {
     let daemon = trained("a").await;
     daemon.ingest(&a_day_ago("192.0.2.7", "victim")).await;
     let mut detected = None;

@@ -47,7 +47,7 @@ async fn word_on_a_guess(daemon: &Daemon, number: usize) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn a_node_scores_with_its_last_model_and_its_counters_before_redis_is_back() {
+async fn d28_a_node_scores_with_its_last_model_and_its_counters_before_redis_is_back() {
     let mut server = RedisServer::start_with(RedisSetup { append_only: true, ..RedisSetup::default() });
     let mut daemon = Daemon::start(Setup::on(&server, "alone")).await;
     let model = trained_under_attack(&daemon).await;
@@ -66,6 +66,7 @@ async fn a_node_scores_with_its_last_model_and_its_counters_before_redis_is_back
     eventually("a request of before the restart can be named", SOON, || word_on_a_guess(&daemon, 7)).await;
     let status = daemon.status().await;
     assert_eq!((&status["model"], &status["swaps"]), (&model, &1.into()), "followed from its own file, not again");
+    assert_eq!(status["registry_writes"], 0, "D28: a start writes no model over the one that is there");
 }
 
 #[tokio::test]

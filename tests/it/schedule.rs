@@ -15,7 +15,7 @@ const SCHEDULE: &str = "*/2 * * * * *";
 const SLOTS: usize = 3;
 
 #[tokio::test]
-async fn three_nodes_with_one_schedule_train_once_per_slot() {
+async fn d20_three_nodes_with_one_schedule_train_once_per_slot() {
     let server = RedisServer::start();
     let mut fleet = Vec::new();
     for name in ["a", "b", "c"] {

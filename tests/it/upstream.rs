@@ -265,6 +265,20 @@ async fn a_hostile_redis_is_refused_with_the_reason_and_changes_nothing() {
     assert!(why.is_some_and(|why| why.contains("104857600 bytes")), "{report}");
     assert!(common["flags"]["unusable"].is_string() && global["model"]["unusable"].is_string(), "{report}");
 
+    let server = RedisServer::start();
+    push(&server, &[record(2, true)]).await;
+    for (from, to, says) in [
+        ("\"input_size\":6", "\"input_size\":7", "weights are not as many"),
+        ("\"learning_rate\":0.01", "\"learning_rate\":NaN", "not JSON"),
+    ] {
+        let damaged = fixture("model.json").replacen(from, to, 1);
+        assert_ne!(damaged, fixture("model.json"));
+        server.query(&["SET", "nt:ml:common:trained:model", &damaged]).await;
+        let report = json_of(&import(&server, None, &["--dry-run", "--json"]).await);
+        let why = report["layouts"][0]["model"]["unusable"].as_str();
+        assert!(why.is_some_and(|why| why.contains(says)), "{says}: {report}");
+    }
+
     // The daemon does not rely on the command line either.
     for (body, status) in
         [(format!("{good}\n{{\"Success\":true}}"), 400), (format!("{good}\n{good} x"), 400), ("x".repeat(100_000), 413)]

@@ -83,7 +83,7 @@ fn a_blocked_or_unknown_attempt_is_an_attempt_but_no_failure() {
 }
 
 #[test]
-fn the_previous_attempt_is_neither_the_request_itself_nor_a_later_one() {
+fn d5_the_previous_attempt_is_neither_the_request_itself_nor_a_later_one() {
     let mut activity = Activity::default();
     for (number, seconds) in [(1, 0), (2, 10), (3, 12)] {
         activity.apply_attempt(&attempt(number, seconds, None));

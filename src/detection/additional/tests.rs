@@ -57,7 +57,7 @@ fn of_a_thousand_features_the_first_by_name_are_looked_at() {
 }
 
 #[test]
-fn the_list_takes_what_fits_and_keeps_the_places_of_what_was_removed() {
+fn d16_the_list_takes_what_fits_and_keeps_the_places_of_what_was_removed() {
     let list = FeatureList::default().with(&["a", "b", "a", "c", "d"].map(proposal), 3, 5);
     assert_eq!((names(&list), list.slots()[0].first_seen_ms), (vec!["a", "b", "c"], 5));
 

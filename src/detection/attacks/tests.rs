@@ -67,6 +67,7 @@ fn five_hundred_addresses_at_one_account_raise_the_threat_before_the_twenty_fift
     }
     let end = at(3 * DAY_S + 10_000);
 
+    println!("many networks at one account: detected at attempt {detected:?}");
     assert!(detected.is_some_and(|nth| nth < 25), "{detected:?}");
     let stranger = monitor.stance(end, bot(900), victim, None, false);
     assert!(stranger.step_up && stranger.reasons.contains(&Reason::AccountUnderAttack), "{stranger:?}");
@@ -87,6 +88,7 @@ fn one_password_over_a_thousand_accounts_is_known_before_the_sixtieth_attempt_wi
                 detected = Some(nth + 1);
             }
         }
+        println!("one password over many accounts, tag {tag:?}: detected at attempt {detected:?}");
         assert!(detected.is_some_and(|nth| nth < 60), "tag {tag:?}: {detected:?}");
     }
 }
@@ -104,6 +106,7 @@ fn a_slow_slash_24_is_known_within_three_hours() {
         }
     }
 
+    println!("a slow /24: detected after {detected:?} s");
     assert!(detected.is_some_and(|after| after < 3 * 3600), "{detected:?}");
     assert!(
         monitor

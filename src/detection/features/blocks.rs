@@ -79,7 +79,7 @@ mod tests {
 
     /// Stored models depend on these: another hash or another cut is another feature.
     #[test]
-    fn texts_fall_into_the_buckets_that_are_written_down() {
+    fn d16_texts_fall_into_the_buckets_that_are_written_down() {
         let key = Pseudonymizer::new(std::array::from_fn(|place| place as u8));
         let hash = |name, text| key.feature(name, text);
 
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_has_its_width_whatever_is_in_it() {
+    fn d11_a_block_has_its_width_whatever_is_in_it() {
         let activity = Activity::default();
         let values = [None, Some(GivenValue::Number(-5.0)), Some(GivenValue::Bool(true)), Some(GivenValue::Text(99))];
         for kind in [Kind::Number, Kind::Bool, Kind::OneHot, Kind::Embedding] {

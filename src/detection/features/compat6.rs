@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_of_failures_shows_in_every_counter() {
+    fn d4_a_burst_of_failures_shows_in_every_counter() {
         let mut activity = Activity::default();
         for number in 1..=10 {
             fail(&mut activity, &attempt(number, f64::from(number), number, Some(number.into())));

@@ -377,7 +377,7 @@ mod tests {
     const RATE: (&str, AdditionalKind) = ("device", AdditionalKind::Embedding);
 
     #[test]
-    fn blocks_stand_behind_and_leave_the_standard_features_what_they_are() {
+    fn d17_blocks_stand_behind_and_leave_the_standard_features_what_they_are() {
         let longer = FeatureSchema::compat6().with_additional(&list(&[NUMBER, TEXT, RATE]));
 
         assert_eq!((longer.len(), longer.groups().len()), (6 + 2 + 17 + 3, 6 + 2 + 17 + 3));

@@ -64,7 +64,7 @@ fn decided(verdict: Verdict) -> Option<Decision> {
 }
 
 #[test]
-fn score_and_outcome_are_one_attempt_and_one_failure() {
+fn d5_score_and_outcome_are_one_attempt_and_one_failure() {
     let mut tracker = Tracker::new(TrackerLimits::default());
     let snapshot = Arc::new(Snapshot { fingerprint: 1, values: vec![0.5] });
 

@@ -30,7 +30,7 @@ fn the_hold_out_is_later_than_everything_that_is_trained_on() {
 }
 
 #[test]
-fn too_few_and_one_class_are_named() {
+fn d38_too_few_and_one_class_are_named() {
     assert_eq!(prepared(samples(99, 3), Vec::new(), 1000), Err(NotEnoughData::TooFew { have: 99 }));
     assert!(prepared(samples(100, 3), Vec::new(), 1000).is_ok());
     let asked = prepared(samples(200, 3), Vec::new(), 50);
@@ -98,7 +98,7 @@ fn a_sample_told_by_two_nodes_counts_once() {
 }
 
 #[test]
-fn a_reduced_set_keeps_its_total_weight_per_class() {
+fn d35_a_reduced_set_keeps_its_total_weight_per_class() {
     let weight = |rows: &[Row], label| rows.iter().filter(|row| row.label == label).map(|row| row.weight).sum();
     let all = prepared(samples(2000, 4), Vec::new(), 10_000).expect("enough");
     let reduced = prepared(samples(2000, 4), Vec::new(), 200).expect("enough");
@@ -175,7 +175,7 @@ fn rows_of_one_network_share_a_group_on_both_sides_of_the_split() {
 }
 
 #[test]
-fn samples_of_another_schema_are_skipped_and_counted() {
+fn d11_samples_of_another_schema_are_skipped_and_counted() {
     let mut mixed = samples(300, 3);
     mixed[5].1.fingerprint ^= 1;
 

@@ -289,7 +289,7 @@ fn a_device_that_never_logged_in_knows_one_password_for_one_name_at_one_place() 
 }
 
 #[test]
-fn a_blocked_attempt_is_unknown_and_counts_as_nothing() {
+fn d7_a_blocked_attempt_is_unknown_and_counts_as_nothing() {
     for outcome in [Outcome::Blocked, Outcome::Unknown] {
         let blocked = each(Event { outcome, ..SLIP }, 2..20, |event, n| event.user = n);
         assert_eq!(rule(answer_after(DAY, &blocked)), Err(Reason::NoOutcome));

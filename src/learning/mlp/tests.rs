@@ -49,6 +49,25 @@ fn extreme_logits_neither_overflow_nor_lose_the_loss() {
     }
 }
 
+/// D8: the output had the activation of the hidden units, so that a "probability" could be -1 or 7.
+#[test]
+fn d8_whatever_the_activation_an_answer_is_a_probability() {
+    let mut rng = Rng::new(8, "test/d8");
+    for activation in Activation::ALL {
+        let mut network = Mlp::init(3, 8, activation, 0.1, &mut rng);
+        for weights in [&mut network.w1, &mut network.w2] {
+            weights.iter_mut().for_each(|weight| *weight *= 10.0);
+        }
+        let rows: Vec<[f64; 3]> = (0..500).map(|_| [rng.normal(), rng.normal(), rng.normal()]).collect();
+        let answers: Vec<f64> = rows.iter().map(|row| network.probability(row)).collect();
+
+        assert!(answers.iter().all(|answer| (0.0..=1.0).contains(answer)), "{activation:?}");
+        assert!(rows.iter().any(|row| network.logit(row).abs() > 1.0), "{activation:?} reaches beyond one");
+        let (low, high) = answers.iter().fold((1.0_f64, 0.0_f64), |(low, high), p| (low.min(*p), high.max(*p)));
+        assert!(high - low > 0.01, "{activation:?} is not dead: {low} to {high}");
+    }
+}
+
 #[test]
 fn the_weight_of_a_row_counts_like_repeating_it() {
     let network = &load().networks[2];

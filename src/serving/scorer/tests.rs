@@ -85,7 +85,7 @@ fn a_model_of_the_shorter_schema_goes_on_scoring_and_sees_what_it_saw() {
 }
 
 #[test]
-fn a_model_of_a_list_that_this_node_does_not_know_does_not_score() {
+fn d12_a_model_of_a_list_that_this_node_does_not_know_does_not_score() {
     let parts = parts();
     let mut foreign = artifact(1);
     foreign.schema.fingerprint ^= 1;
@@ -94,6 +94,38 @@ fn a_model_of_a_list_that_this_node_does_not_know_does_not_score() {
     let (answer, _) = scored(&parts, 1, &json!({}));
 
     assert_eq!((answer.probability, answer.learning_mode), (None, true));
+}
+
+/// D6: passwords were kept under the account and looked for under the name, so that they were 0 for every alias.
+#[test]
+fn d6_passwords_tried_for_an_alias_are_counted_also_where_the_account_is_told_afterwards() {
+    let parts = parts();
+    let column = FeatureSchema::compat6().index_of("DifferentPasswords").unwrap();
+    let tried = |number: usize, field: Option<&str>| {
+        let mut record = json!({
+            "request_id": format!("r{number}"), "client_ip": "198.51.100.7", "username": "alias@example.org",
+            "password_hash": format!("0000000{number}"), "success": false,
+        });
+        if let Some(field) = field {
+            record["account"] = json!(field);
+        }
+        record
+    };
+    let parse = |record: &Value| AttemptRecord::parse(record.to_string().as_bytes()).unwrap();
+    for number in 0..5 {
+        let mut before = tried(number, None);
+        before.as_object_mut().unwrap().remove("success");
+        parts.scorer.score(parse(&before), NOW, 0).unwrap();
+        // Nauthilus knows the account behind a name only after it has looked the user up.
+        parts.scorer.outcome(parse(&tried(number, Some("alice"))), NOW).unwrap();
+    }
+
+    let mut next = tried(9, None);
+    next.as_object_mut().unwrap().remove("success");
+    parts.scorer.score(parse(&next), NOW, 0).unwrap();
+
+    let seen = parts.scorer.remembered(RequestKey::of("r9")).unwrap().snapshot.unwrap();
+    assert_eq!(seen.values[column], 6.0 / 20.0, "five before and this one");
 }
 
 #[test]

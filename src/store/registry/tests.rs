@@ -96,7 +96,7 @@ fn a_lease_is_exclusive_until_it_lapses_and_fences_only_grow() {
 }
 
 #[test]
-fn only_the_holder_renews_and_releases() {
+fn d23_only_the_holder_renews_and_releases() {
     let acquired = decide_lease(&State::default(), &command("a"), ME, TTL, HighWater::default(), 1000);
     let state = acquired.next.unwrap();
     let mine = Lease { holder: ME, fence: 1 };

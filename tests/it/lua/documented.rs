@@ -5,8 +5,9 @@
 use serde_json::{Value, json};
 
 use super::nauthilus::{Nauthilus, Version};
-use super::{broken, pair};
-use crate::support::daemon::Setup;
+use super::{beside, broken, pair};
+use crate::support::daemon::{Daemon, SOON, Setup};
+use crate::support::eventually::eventually;
 use crate::support::traffic;
 
 /// Runs a script that collects its lines with `say`; answers the lines.
@@ -15,6 +16,31 @@ fn said(nauthilus: &Nauthilus, script: &str) -> Vec<String> {
         format!("local lines = {{}} local function say(line) lines[#lines + 1] = line end {script} return lines");
     let got = nauthilus.eval(&code).unwrap_or_else(|error| panic!("{script}: {error}"));
     serde_json::from_value(got[0].clone()).expect("a list of texts")
+}
+
+/// How the manual's scripts begin: in its newest form with `require` alone, before that with the loader. Nauthilus 1.8 has
+/// it, later ones have one that does nothing, and where there is none only the newest form can run.
+fn beginnings() -> Vec<(Version, &'static str)> {
+    const REQUIRE: &str = "local nauthilus_neural = require('nauthilus_neural') ";
+    const LOADER: &str = "dynamic_loader('nauthilus_neural') local nauthilus_neural = require('nauthilus_neural') ";
+    let loaders = [Version::V1_8, Version::V1_11, Version::V2].map(|version| (version, LOADER));
+    Version::ALL.map(|version| (version, REQUIRE)).into_iter().chain(loaders).collect()
+}
+
+/// Calls one function as the manual does. Returns the types of all results and the results.
+fn typed(nauthilus: &Nauthilus, beginning: &str, call: &str) -> (String, Vec<Value>) {
+    let code = format!(
+        "{beginning}
+         local function both(...)
+             local types = {{}}
+             for at = 1, select('#', ...) do types[at] = type((select(at, ...))) end
+             return table.concat(types, ' '), ...
+         end
+         return both(nauthilus_neural.{call})"
+    );
+    let mut got = nauthilus.eval(&code).unwrap_or_else(|error| panic!("{call}: {error}"));
+    let types = got.remove(0).as_str().expect("a text").to_owned();
+    (types, got)
 }
 
 const TRAIN: &str = "
@@ -78,10 +104,10 @@ async fn the_learning_mode_is_switched_and_read() {
 #[test]
 fn a_training_with_defaults_and_with_arguments_also_behind_the_loader() {
     let server = broken::Server::saying(200, r#"{"outcome":"promoted","reason":"not worse"}"#);
-    for version in [Version::V1_8, Version::V1_11] {
+    for (version, beginning) in beginnings() {
         let nauthilus = Nauthilus::new(version, &[("NAUTHILUS_NEURAL_URL", &server.url())]);
 
-        let lines = said(&nauthilus, &format!("dynamic_loader('nauthilus_neural') {TRAIN}"));
+        let lines = said(&nauthilus, &format!("{beginning} {TRAIN}"));
 
         assert_eq!(lines, ["trained", "again"], "{version:?}");
         let bodies: Vec<Value> =
@@ -129,4 +155,71 @@ async fn feedback_on_a_false_positive_and_on_a_false_negative() {
 
     assert_eq!(lines, ["recorded", "recorded"]);
     assert_eq!(daemon.status().await["feedback"]["pending"], 2);
+}
+
+const WORDS: [&str; 2] = [
+    "provide_feedback(false, 'req-12345', '192.168.1.100', 'john.doe')",
+    "provide_feedback(true, 'req-67890', '10.0.0.5', 'admin')",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn each_call_returns_what_the_manual_says_with_the_loader_present_stubbed_and_absent() {
+    // No training comes in between.
+    let daemon = Daemon::start(Setup::new("a").set("training.feedback_threshold", "10000")).await;
+    daemon.ingest(traffic::history()).await;
+    assert_eq!(daemon.http.post("/v1/train", &json!({ "epochs": 1 })).await.body["outcome"], "promoted");
+    for (number, ip, name) in [(12345, "192.168.1.100", "john.doe"), (67890, "10.0.0.5", "admin")] {
+        let mut attempt = traffic::attempt(number, ip, name);
+        attempt["request_id"] = json!(format!("req-{number}"));
+        traffic::login(&daemon.http, &attempt, false).await;
+    }
+    for (version, beginning) in beginnings() {
+        let nauthilus = beside(&daemon, version);
+        let call = |call: &str| typed(&nauthilus, beginning, call);
+        for encoding in ["", ", 'one-hot'", ", 'embedding'"] {
+            let added =
+                call(&format!("add_additional_features({{ device_type = 'mobile', login_time = 7 }}{encoding})"));
+            assert_eq!(added, (String::new(), vec![]), "{version:?}: it returns nothing");
+        }
+        for (enabled, mode) in [("true", true), ("false", false)] {
+            let set = call(&format!("set_learning_mode({enabled})"));
+            assert_eq!(set, ("boolean nil".into(), vec![json!(mode), Value::Null]), "{version:?}");
+            assert_eq!(call("get_learning_mode()"), ("boolean".into(), vec![json!(mode)]), "{version:?}");
+        }
+        for word in WORDS {
+            assert_eq!(call(word), ("boolean nil".into(), vec![json!(true), Value::Null]), "{version:?} {word}");
+        }
+    }
+    for (version, beginning) in beginnings() {
+        let nauthilus = beside(&daemon, version);
+        let call = |call: &str| typed(&nauthilus, beginning, call);
+        let done = ("boolean nil".into(), vec![json!(true), Value::Null]);
+        assert_eq!(call("reset_neural_network()"), done, "{version:?}");
+        let mut attempt = traffic::attempt(1, "198.51.100.7", "alice");
+        attempt["request_id"] = json!(format!("{version:?} {}", beginning.len()));
+        attempt["features"] = json!({ "unused_feature": 1, "noisy_feature": 2, "redundant_feature": 3 });
+        traffic::login(&daemon.http, &attempt, true).await;
+        eventually("the features are there", SOON, || async {
+            let known = daemon.http.get("/v1/features").await.body["additional"].clone();
+            if known.as_array().map(Vec::len) == Some(3) { Ok(()) } else { Err(known.to_string()) }
+        })
+        .await;
+        let removed = call("remove_features_from_redis({ 'unused_feature', 'noisy_feature', 'redundant_feature' })");
+        assert_eq!(removed, done, "{version:?}");
+        assert_eq!(daemon.http.get("/v1/features").await.body["additional"], json!([]), "{version:?}");
+    }
+}
+
+#[test]
+fn a_call_that_fails_returns_false_and_a_sentence_with_the_loader_present_stubbed_and_absent() {
+    for (version, beginning) in beginnings() {
+        let nauthilus = Nauthilus::new(version, &[("NAUTHILUS_NEURAL_URL", &broken::nobody())]);
+        let calls = ["train_neural_network()", "train_neural_network(10000, 100)", "set_learning_mode(true)"];
+        let others = ["reset_neural_network()", "remove_features_from_redis({ 'unused_feature' })"];
+        for call in calls.into_iter().chain(others).chain(WORDS) {
+            let (types, results) = typed(&nauthilus, beginning, call);
+            assert_eq!((types.as_str(), &results[0]), ("boolean string", &json!(false)), "{version:?} {call}");
+        }
+        assert_eq!(typed(&nauthilus, beginning, "get_learning_mode()"), ("boolean".into(), vec![json!(true)]));
+    }
 }

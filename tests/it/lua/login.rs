@@ -98,7 +98,7 @@ fn policies_of_nauthilus_3_hear_the_verdict_when_that_is_switched_on() {
 }
 
 #[test]
-fn the_outcome_says_who_refused_a_login() {
+fn d13_the_outcome_says_who_refused_a_login() {
     for (fields, expected) in [
         (json!({ "authenticated": true }), json!({ "success": true })),
         (json!({ "authenticated": false }), json!({ "success": false })),

@@ -2,14 +2,17 @@
 //!
 //! Only what Nauthilus itself brings (its HTTP client, JSON, request context …) is a stand-in; see [`nauthilus`].
 
+mod away;
 mod broken;
 mod defects;
 mod documented;
+mod documented_hooks;
 mod features;
 mod hooks;
 mod http_client;
 mod installation;
 mod json;
+mod live;
 mod login;
 mod module;
 mod nauthilus;

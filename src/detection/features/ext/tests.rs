@@ -519,3 +519,13 @@ fn a_suspicion_is_passed_on() {
     assert_eq!(value(&Activity::default(), &at(0), "network_suspicious"), 0.0);
     assert_eq!(value(&Activity::default(), &flagged, "network_suspicious"), 1.0);
 }
+
+/// D9: the hour was a number from 0 to 1, so that 23 and 0 o'clock were the farthest apart, and depended on the time zone.
+#[test]
+fn d9_the_hour_on_the_wall_is_no_feature() {
+    let (activity, schema) = (Activity::default(), FeatureSchema::ext());
+    let at_hour = |hour| schema.snapshot(&activity, &at(0), &FeatureContext { suspicious: false, hour }).values;
+
+    assert!((1..24).all(|hour| at_hour(hour) == at_hour(0)));
+    assert_eq!(schema.index_of("TimeOfDay"), None);
+}
