@@ -3,7 +3,7 @@
 //! Several nodes can live in one process (the demo and the tests do that); signals, logging and the listening socket
 //! belong to `daemon`. Reading `start` from top to bottom is reading how a node comes to life.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +40,7 @@ use crate::store::upstream::layout::Layout;
 use crate::store::upstream::source::SourceOptions;
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
+use crate::tasks::attack_mirror::AttackMirror;
 use crate::tasks::attack_monitor::{self, AttackWatch};
 use crate::tasks::blocklist::BlocklistAsker;
 use crate::tasks::breaker::Breaker;
@@ -215,6 +216,7 @@ impl Node {
             state_dir: Arc::clone(&state_dir),
             metrics: Arc::clone(&metrics),
             level: ThreatLevel::None,
+            attacked: 0,
         };
         let status = Arc::new(StatusView {
             config: Arc::clone(&config),
@@ -354,13 +356,29 @@ impl Node {
             start.task(
                 "upstream_export",
                 UpstreamExport {
-                    options: upstream,
+                    options: upstream.clone(),
                     layout: Layout::from(&started_config.upstream),
                     instance: format!("nauthilus-neural:{}", identity.name),
                     slot: slot.clone(),
                     status: statuses.task("upstream_export"),
                 },
                 UpstreamExport::run,
+            );
+        }
+        if started_config.upstream.mirror {
+            start.task(
+                "attack_mirror",
+                AttackMirror {
+                    config: config.clone(),
+                    options: upstream,
+                    root: started_config.upstream.mirror_root.clone(),
+                    scorer: scorer.clone(),
+                    slot: slot.clone(),
+                    metrics: metrics.clone(),
+                    status: statuses.task("attack_mirror"),
+                    written: BTreeMap::new(),
+                },
+                AttackMirror::run,
             );
         }
         let watch_status = statuses.task("attack_monitor");

@@ -111,11 +111,9 @@ function neural.add_additional_features(given, encoding)
 end
 
 -- Whether the daemon's model may have a say at all; false and a message when it may not, or when the daemon is away.
--- The daemon says so only with a score, so this asks for that of a look-up, which counts nowhere.
 local function enabled(timeout_ms)
-    local look_up = { client_ip = "192.0.2.1", username = "nauthilus-neural", no_auth = true }
     local answer, message, status = client.send({
-        method = "POST", path = "/v1/score", body = look_up, timeout_ms = timeout_ms, admin = true,
+        method = "GET", path = "/v1/learning-mode", timeout_ms = timeout_ms, admin = true,
     })
     if answer == nil then
         -- A token that may not score can still be good for the command itself.
@@ -124,7 +122,7 @@ local function enabled(timeout_ms)
         end
         return false, message
     end
-    if type(answer.reason) == "string" and string.find(answer.reason, "machine learning is disabled", 1, true) == 1 then
+    if answer.enabled == false then
         return false, "machine learning is disabled in nauthilus-neural (ml.enabled = false)"
     end
     return true
@@ -161,13 +159,9 @@ end
 
 -- Whether rules alone decide at the moment: learning mode, no model, dry run, machine learning disabled, daemon away.
 function neural.get_learning_mode()
-    -- Scripts ask this in a login, so both questions share the time that a login has.
-    local half = math.max(1, math.floor(client.login_ms() / 2))
-    local answer = client.send({ method = "GET", path = "/v1/learning-mode", timeout_ms = half })
-    if answer == nil or answer.learning_mode ~= false then
-        return true
-    end
-    return not enabled(half)
+    -- Scripts ask this in a login.
+    local answer = client.send({ method = "GET", path = "/v1/learning-mode", timeout_ms = client.login_ms() })
+    return answer == nil or answer.learning_mode ~= false or answer.enabled == false
 end
 
 -- A whole number from an optional argument; raises for one below 1.

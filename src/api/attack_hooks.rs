@@ -75,7 +75,7 @@ pub struct ReportQuery {
     period: Option<Period>,
 }
 
-/// `GET /v1/report`
+/// `GET /v1/report`, and `GET /api/security/reports` as the original called it.
 ///
 /// # Errors
 /// 400 for a period that is none.

@@ -87,6 +87,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/custom/neural-feedback", get(hooks::feedback).post(hooks::feedback))
         .route("/api/v1/custom/learning-mode", get(hooks::learning_mode).post(hooks::learning_mode))
         .route("/v1/report", get(attack_hooks::report))
+        .route("/api/security/reports", get(attack_hooks::report))
         .route("/api/v1/custom/distributed-brute-force-admin", get(attack_hooks::admin).post(attack_hooks::admin))
         .route("/api/v1/custom/distributed-brute-force-test", get(attack_hooks::test).post(attack_hooks::test))
         .layer(DefaultBodyLimit::max(SINGLE_BODY_MAX))

@@ -153,6 +153,7 @@ impl Config {
         let upstream = &self.upstream;
         found.redis_url("upstream", &upstream.url);
         found.redis_prefix("upstream.prefix", &upstream.prefix);
+        found.redis_prefix("upstream.mirror_root", &upstream.mirror_root);
         found.text("upstream.instance", &upstream.instance);
         if let Some(name) = &upstream.username {
             found.text("upstream.username", name);

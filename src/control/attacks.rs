@@ -2,7 +2,6 @@
 //!
 //! What is tried out is played on a stage of its own (`rehearsal`) and shows nowhere else.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -14,8 +13,8 @@ use crate::detection::attacks::{AccountId, Period, Settings};
 use crate::detection::attempt::Timestamp;
 use crate::detection::client::Country;
 use crate::detection::record::USERNAME_MAX;
-use crate::serving::attacks::Attacks;
-use crate::serving::prior::Current;
+use crate::serving::attacks::{Attacks, network_shown};
+use crate::serving::prior;
 
 /// Most addresses of one simulation: as many networks are set aside for it.
 pub const SIMULATED_IPS_MAX: usize = 500;
@@ -271,9 +270,9 @@ impl ControlHandle {
         let captcha: Vec<_> =
             protection.captcha_accounts(now, options).into_iter().map(|account| attacks.shown(account)).collect();
         let limited: Vec<_> =
-            protection.rate_limited_ips(now, options).into_iter().map(|(network, _)| with_length(network)).collect();
+            protection.rate_limited_ips(now, options).into_iter().map(|(network, _)| network_shown(network)).collect();
         let regions: Vec<_> =
-            protection.blocked_regions(now, options).into_iter().map(|country| format!("{country:?}")).collect();
+            protection.blocked_regions(now, options).into_iter().map(|region| region.to_string()).collect();
         json!({
             "threat_level": assessment.threat,
             "attempts": hour.attempts,
@@ -291,12 +290,7 @@ impl ControlHandle {
     /// The settings as texts, the way that other tools expect them.
     fn settings(&self, settings: &Settings) -> Value {
         let model = self.slot.load();
-        let own = model.as_deref().and_then(|model| Current::from(model).block_threshold(&self.config.load()));
-        let threshold = match (own, settings.ml_threshold) {
-            (Some(own), Some(cap)) => own.min(cap),
-            // Nothing exceeds 1: without a threshold the model blocks nothing.
-            (own, cap) => own.or(cap).unwrap_or(1.0),
-        };
+        let threshold = prior::threshold_shown(model.as_deref(), &self.config.load(), settings.ml_threshold);
         json!({
             "captcha_enabled": settings.captcha_enabled.to_string(),
             "rate_limit_enabled": settings.rate_limit_enabled.to_string(),
@@ -309,9 +303,4 @@ impl ControlHandle {
 fn played(simulation: &Simulation) -> Value {
     let country = simulation.country_code.as_deref().unwrap_or_default();
     json!({ "username": simulation.username, "num_ips": simulation.num_ips, "country_code": country })
-}
-
-/// A client network as people write it: verdicts speak of the /24 of an IPv4 and the /64 of an IPv6 address.
-fn with_length(network: IpAddr) -> String {
-    format!("{network}/{}", if network.is_ipv4() { 24 } else { 64 })
 }

@@ -16,10 +16,13 @@ use crate::learning::sample::Feedback;
 use crate::serving::scorer::Remembered;
 use crate::store::{FeedbackAppended, StoreError};
 
-/// How long a node reads the stream to its end before it says that it does not know a request.
+/// How long one look at the stream may take.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
-/// Between two looks at the stream. What another node has just scored reaches it within the limit above.
+/// Between two looks at the stream: twice what another node waits for company before it appends.
 const APPEND_LAG: Duration = Duration::from_millis(200);
+/// Looks at the stream, where another node may be about to append what is asked for. The second one finds it if that node
+/// and the store are well; the third is for those that are busy.
+const LOOKS: usize = 3;
 /// Counting new feedback stops here; the largest threshold that a configuration may name.
 const COUNT_MAX: u64 = 10_000;
 
@@ -94,10 +97,13 @@ impl ControlHandle {
         self.store.count_feedback(registry.watermark.max(registry.considered), COUNT_MAX).await
     }
 
-    /// What is known of a request; on a miss the stream is read to its end first, and once more for what was on its way.
+    /// What is known of a request; on a miss the stream is read to its end first, and again for what was on its way. A node
+    /// without others has nothing to wait for.
     pub(super) async fn recall(&self, request: RequestKey) -> Result<Remembered, ControlError> {
-        let deadline = tokio::time::Instant::now() + CATCH_UP_LIMIT;
-        loop {
+        for look in 0..LOOKS {
+            if look > 0 {
+                tokio::time::sleep(APPEND_LAG).await;
+            }
             if let Some(remembered) = self.scorer.remembered(request) {
                 return Ok(remembered);
             }
@@ -106,10 +112,9 @@ impl ControlHandle {
                     "this node does not know the request, and the store that may know it is away; try again later";
                 return Err(ControlError::Unavailable(away.into()));
             }
-            if tokio::time::Instant::now() > deadline {
+            if look == 0 && self.alone().await {
                 break;
             }
-            tokio::time::sleep(APPEND_LAG).await;
         }
         self.scorer.remembered(request).ok_or_else(|| {
             let config = self.config.load();
@@ -118,5 +123,13 @@ impl ControlHandle {
                 "this request is unknown or expired: a node keeps the last {kept} requests of {age}"
             ))
         })
+    }
+
+    /// Whether no other node has reported lately. Nodes report as soon as they start; while that cannot be read there may
+    /// be some.
+    async fn alone(&self) -> bool {
+        let own = self.identity.boot_hex();
+        let nodes = tokio::time::timeout(APPEND_LAG, self.store.nodes()).await;
+        nodes.is_ok_and(|nodes| nodes.is_ok_and(|nodes| nodes.iter().all(|node| node.boot_id == own)))
     }
 }

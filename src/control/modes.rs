@@ -29,9 +29,11 @@ impl ControlHandle {
     }
 
     pub(super) fn learning_mode(&self) -> Value {
-        let dry_run = self.config.load().ml.dry_run;
+        let config = self.config.load();
+        let (enabled, dry_run) = (config.ml.enabled, config.ml.dry_run);
         let trained = self.scorer.trained();
         let mut answer = json!({
+            "enabled": enabled,
             "learning_mode": mode::effective(self.mode.switched_on(), trained, dry_run),
             "trained": trained,
             "dry_run": dry_run,

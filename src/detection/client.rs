@@ -33,10 +33,125 @@ impl Country {
     }
 }
 
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 impl fmt::Debug for Country {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second] = self.0.get().to_be_bytes();
         write!(f, "{}{}", char::from(first), char::from(second))
+    }
+}
+
+/// A part of a country: the one to three letters and digits behind the hyphen in ISO 3166-2.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subdivision(NonZeroU16);
+
+impl Subdivision {
+    /// From one to three ASCII letters (of any case) and digits; `None` for everything else.
+    pub fn from_code(code: &str) -> Option<Self> {
+        let digit = |byte: u8| match byte.to_ascii_uppercase() {
+            letter @ b'A'..=b'Z' => Some(u16::from(letter - b'A') + 1),
+            number @ b'0'..=b'9' => Some(u16::from(number - b'0') + 27),
+            _ => None,
+        };
+        let bytes = code.as_bytes();
+        if !(1..=3).contains(&bytes.len()) {
+            return None;
+        }
+        // Three digits to the base of 37, where 0 is "no more": at most 50 652.
+        let number = (0..3).try_fold(0, |sum, place| {
+            let value = bytes.get(place).map_or(Some(0), |&byte| digit(byte))?;
+            Some(sum * 37 + value)
+        });
+        number.and_then(NonZeroU16::new).map(Self)
+    }
+
+    /// From the number of the stored form; `None` for one that is never written.
+    pub fn from_number(number: u16) -> Option<Self> {
+        let told = Self(NonZeroU16::new(number)?);
+        Self::from_code(&told.to_string()).filter(|known| *known == told)
+    }
+
+    /// Its letters and digits as one number, for the stored form and for tables.
+    pub fn number(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Subdivision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = u32::from(self.0.get());
+        for digit in [number / (37 * 37), number / 37 % 37, number % 37] {
+            let shown = match digit {
+                0 => continue,
+                1..=26 => char::from_u32(u32::from('A') + digit - 1),
+                _ => char::from_digit(digit.wrapping_sub(27), 10),
+            };
+            write!(f, "{}", shown.unwrap_or('?'))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Subdivision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A country, or a part of one. Shown as `DE` or `DE-BY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region {
+    /// The country.
+    pub country: Country,
+    /// The part of it; `None` for all of it.
+    pub subdivision: Option<Subdivision>,
+}
+
+impl Region {
+    /// From a code of ISO 3166-1 (`DE`) or ISO 3166-2 (`DE-BY`), of any case; `None` for everything else.
+    pub fn from_code(code: &str) -> Option<Self> {
+        let Some((country, part)) = code.split_once('-') else { return Country::from_code(code).map(Self::from) };
+        Some(Self { country: Country::from_code(country)?, subdivision: Some(Subdivision::from_code(part)?) })
+    }
+
+    /// From the number of the stored form; `None` for one that is never written.
+    pub fn from_number(number: u32) -> Option<Self> {
+        let [a, b, c, d] = number.to_be_bytes();
+        let country = Country::from_number(u16::from_be_bytes([a, b]))?;
+        match u16::from_be_bytes([c, d]) {
+            0 => Some(country.into()),
+            part => Some(Self { country, subdivision: Some(Subdivision::from_number(part)?) }),
+        }
+    }
+
+    /// As one number, for the stored form and for tables.
+    pub fn number(self) -> u32 {
+        u32::from(self.country.number()) << 16 | u32::from(self.subdivision.map_or(0, Subdivision::number))
+    }
+
+    /// The whole country.
+    pub fn whole(self) -> Self {
+        self.country.into()
+    }
+}
+
+impl From<Country> for Region {
+    fn from(country: Country) -> Self {
+        Self { country, subdivision: None }
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subdivision {
+            None => write!(f, "{}", self.country),
+            Some(part) => write!(f, "{}-{part}", self.country),
+        }
     }
 }
 
@@ -89,6 +204,8 @@ impl ClientTag {
 pub struct ClientDetails {
     /// Country of the address.
     pub country: Option<Country>,
+    /// Part of that country; never without one.
+    pub subdivision: Option<Subdivision>,
     /// Autonomous system of the address.
     pub asn: Option<Asn>,
     /// The program that speaks, without its version.
@@ -97,9 +214,37 @@ pub struct ClientDetails {
     pub client_id: Option<ClientTag>,
 }
 
+impl ClientDetails {
+    /// Country and part of the address, as far as they are known.
+    pub fn region(&self) -> Option<Region> {
+        self.country.map(|country| Region { country, subdivision: self.subdivision })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_is_a_country_or_a_part_of_it_and_has_one_number_and_one_text() {
+        for code in ["DE", "DE-BY", "US-CA", "FR-75", "GB-ABC", "BR-9", "JP-13", "XK-Z09"] {
+            let region = Region::from_code(code).unwrap();
+            assert_eq!(region.to_string(), code);
+            assert_eq!(Region::from_number(region.number()), Some(region), "{code}");
+            assert_eq!(Region::from_code(&code.to_lowercase()), Some(region));
+            assert_eq!(region.whole().to_string(), code[..2]);
+        }
+        for code in ["", "D", "DEU", "DE-", "DE-ABCD", "DE-B Y", "DE-ü", "-BY", "ZZ-BY", "DE-BY-1", "DE_BY"] {
+            assert_eq!(Region::from_code(code), None, "{code}");
+        }
+        let numbers: std::collections::BTreeSet<u16> = (0..=u16::MAX)
+            .filter(|&number| Subdivision::from_number(number).is_some_and(|part| part.number() == number))
+            .collect();
+        assert_eq!(numbers.len(), 36 + 36 * 36 + 36 * 36 * 36, "each code has one number, no other number is a code");
+        for number in [0, 1, 0x4445_0000 | 37, 0x4445_ffff] {
+            assert_eq!(Region::from_number(number), None, "{number:#x}: never written");
+        }
+    }
 
     #[test]
     fn a_country_is_two_letters_and_unknown_ones_are_missing() {

@@ -6,7 +6,7 @@
 
 use super::additional::SLOTS_MAX;
 use super::attempt::{Attempt, Outcome, PasswordTag, Protocol, Pseudonym, RequestKey, Timestamp};
-use super::client::{Asn, ClientDetails, ClientTag, Country};
+use super::client::{Asn, ClientDetails, ClientTag, Country, Subdivision};
 use super::codec::{Fault, Reader, put_ip};
 use super::verdict::Verdict;
 
@@ -116,11 +116,13 @@ mod known {
     pub const USER_AGENT: u8 = 1 << 2;
     pub const CLIENT_ID: u8 = 1 << 3;
     pub const CATEGORIES: u8 = 1 << 4;
-    pub const ALL: u8 = (1 << 5) - 1;
+    /// Only with a country.
+    pub const SUBDIVISION: u8 = 1 << 5;
+    pub const ALL: u8 = (1 << 6) - 1;
 }
 
 impl AttemptEvent {
-    /// The stored form: for six feature values at most 160 bytes, and up to 23 more for what is known of the client
+    /// The stored form: for six feature values at most 160 bytes, and up to 25 more for what is known of the client
     /// and 257 for additional features. A snapshot of more than [`EVENT_VALUES_MAX`] values,
     /// or one with values that are not finite, is encoded too but does not decode.
     pub fn encode(&self) -> Vec<u8> {
@@ -205,16 +207,22 @@ impl AttemptEvent {
     }
 
     fn known(&self) -> u8 {
-        let ClientDetails { country, asn, user_agent, client_id } = self.attempt.client;
+        let ClientDetails { country, asn, user_agent, client_id, .. } = self.attempt.client;
         [
             (known::COUNTRY, country.is_some()),
             (known::ASN, asn.is_some()),
             (known::USER_AGENT, user_agent.is_some()),
             (known::CLIENT_ID, client_id.is_some()),
             (known::CATEGORIES, !self.attempt.categories.is_empty()),
+            (known::SUBDIVISION, self.subdivision().is_some()),
         ]
         .into_iter()
         .fold(0, |known, (bit, set)| if set { known | bit } else { known })
+    }
+
+    /// What is told of the part of a country; nothing without the country.
+    fn subdivision(&self) -> Option<Subdivision> {
+        self.attempt.client.region().and_then(|region| region.subdivision)
     }
 
     fn put_attempt(&self, out: &mut Vec<u8>) {
@@ -230,9 +238,12 @@ impl AttemptEvent {
             out.extend_from_slice(&tag.0.to_le_bytes());
         }
         out.push(attempt.protocol as u8);
-        let ClientDetails { country, asn, user_agent, client_id } = attempt.client;
+        let ClientDetails { country, asn, user_agent, client_id, .. } = attempt.client;
         if let Some(country) = country {
             out.extend_from_slice(&country.number().to_le_bytes());
+        }
+        if let Some(part) = self.subdivision() {
+            out.extend_from_slice(&part.number().to_le_bytes());
         }
         if let Some(asn) = asn {
             out.extend_from_slice(&asn.number().to_le_bytes());
@@ -281,13 +292,17 @@ impl Flags {
 
 /// Nothing known is never written as version 2.
 fn check_known(known: u8) -> Result<u8, EventError> {
-    if known == 0 || known & !known::ALL != 0 { Err(EventError::Value) } else { Ok(known) }
+    let lonely = known & known::SUBDIVISION != 0 && known & known::COUNTRY == 0;
+    if known == 0 || known & !known::ALL != 0 || lonely { Err(EventError::Value) } else { Ok(known) }
 }
 
 fn read_client(reader: &mut Reader<'_>, known: u8) -> Result<ClientDetails, EventError> {
     let mut client = ClientDetails::default();
     if known & known::COUNTRY != 0 {
         client.country = Some(Country::from_number(reader.u16()?).ok_or(EventError::Value)?);
+    }
+    if known & known::SUBDIVISION != 0 {
+        client.subdivision = Some(Subdivision::from_number(reader.u16()?).ok_or(EventError::Value)?);
     }
     if known & known::ASN != 0 {
         client.asn = Some(Asn::new(reader.u32()?).ok_or(EventError::Value)?);
@@ -400,6 +415,8 @@ pub(crate) mod tests {
         );
         let client = client.prop_map(|(country, asn, user_agent, client_id)| ClientDetails {
             country: country.and_then(Country::from_code),
+            // Known for one of them only.
+            subdivision: country.filter(|code| *code == "DE").and_then(|_| Subdivision::from_code("BY")),
             asn: asn.and_then(Asn::new),
             user_agent: user_agent.map(ClientTag::new),
             client_id: client_id.map(ClientTag::new),
@@ -477,6 +494,7 @@ pub(crate) mod tests {
         let mut event = largest_of_compat_6();
         event.attempt.client = ClientDetails {
             country: Country::from_code("DE"),
+            subdivision: None,
             asn: Asn::new(u32::MAX),
             user_agent: Some(ClientTag::new(u64::MAX)),
             client_id: Some(ClientTag::new(1)),
@@ -499,6 +517,30 @@ pub(crate) mod tests {
         assert_eq!((length(&full) - length(&bare), length(&only_country) - length(&bare)), (23, 3));
         assert!(length(&usual) <= 160, "without an alias: {}", length(&usual));
         assert_eq!(AttemptEvent::decode(&full.encode()), Ok(full));
+    }
+
+    #[test]
+    fn the_part_of_a_country_takes_two_bytes_and_is_never_told_without_the_country() {
+        let (without, mut with) = (with_client(), with_client());
+        with.attempt.client.subdivision = Subdivision::from_code("BY");
+        let bytes = with.encode();
+
+        assert_eq!(bytes.len() - without.encode().len(), 2);
+        assert_eq!(AttemptEvent::decode(&bytes), Ok(with.clone()));
+        assert_eq!(AttemptEvent::decode(&without.encode()), Ok(without), "as written before there were parts");
+        let part = Subdivision::from_code("BY").unwrap().number().to_le_bytes();
+        let at = bytes.windows(2).position(|pair| pair == part).unwrap();
+        let mut impossible = bytes.clone();
+        impossible[at..at + 2].copy_from_slice(&u16::MAX.to_le_bytes());
+        assert_eq!(AttemptEvent::decode(&impossible), Err(EventError::Value));
+        // Everything else is as it should be.
+        let mut lonely = bytes;
+        lonely[3] &= !known::COUNTRY;
+        lonely.drain(at - 2..at);
+        assert_eq!(AttemptEvent::decode(&lonely), Err(EventError::Value));
+        with.attempt.client.country = None;
+        let nowhere = AttemptEvent::decode(&with.encode()).unwrap();
+        assert_eq!(nowhere.attempt.client.subdivision, None);
     }
 
     /// Written by a node that knew nothing of clients; the stream still holds such entries after an upgrade.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::additional::Given;
 use super::attempt::{Attempt, Outcome, Protocol, RequestKey, Timestamp, canonical_ip};
-use super::client::{self, ClientDetails, Country};
+use super::client::{self, ClientDetails, Country, Region, Subdivision};
 use super::pseudonym::Pseudonymizer;
 
 /// Longest user name or account in bytes. RFC 5321 allows 320; some sites log in with distinguished names.
@@ -28,6 +28,8 @@ pub const PROTOCOL_MAX: usize = 32;
 pub const USER_AGENT_MAX: usize = 512;
 /// Longest client id in bytes (OIDC clients, IMAP ID).
 pub const CLIENT_ID_MAX: usize = 256;
+/// Longest code of a region in bytes; two to six characters are usual.
+const REGION_MAX: usize = 16;
 /// Longest country code in bytes; two letters are usual.
 pub const COUNTRY_MAX: usize = 8;
 /// Longest autonomous system in bytes, when it is a string such as `AS64500`.
@@ -93,6 +95,9 @@ pub struct AttemptRecord {
     /// Country code of the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
+    /// Part of the country: `DE-BY`, or `BY` beside a country.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Autonomous system of the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asn: Option<Asn>,
@@ -137,8 +142,24 @@ pub struct AttemptRecord {
     pub source: Option<String>,
 }
 
+/// Country and part of it. A region that names its country gives it where nothing else does; one of another country than the
+/// one told, and one without any, is not known.
+fn place(country: Option<&str>, region: Option<&str>) -> (Option<Country>, Option<Subdivision>) {
+    let country = country.and_then(Country::from_code);
+    let region = region.and_then(|text| match (text.contains('-'), country) {
+        (true, _) => Region::from_code(text),
+        (false, Some(country)) => Some(Region { country, subdivision: Some(Subdivision::from_code(text)?) }),
+        (false, None) => None,
+    });
+    match (country, region) {
+        (Some(country), Some(region)) if region.country == country => (Some(country), region.subdivision),
+        (None, Some(region)) => (Some(region.country), region.subdivision),
+        (country, _) => (country, None),
+    }
+}
+
 /// All fields, for naming the one that does not parse.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 25] = [
     "ts",
     "client_ip",
     "username",
@@ -149,6 +170,7 @@ const FIELDS: [&str; 24] = [
     "user_found",
     "password_hash",
     "country",
+    "region",
     "asn",
     "user_agent",
     "client_id",
@@ -293,6 +315,8 @@ impl AttemptRecord {
         let user_agent = optional("user_agent", &self.user_agent, USER_AGENT_MAX)?;
         let client_id = optional("client_id", &self.client_id, CLIENT_ID_MAX)?;
         let country = optional("country", &self.country, COUNTRY_MAX)?;
+        let region = optional("region", &self.region, REGION_MAX)?;
+        let (country, subdivision) = place(country, region);
         let asn = check_asn(self.asn.as_ref())?;
         check_features(self.features.as_ref())?;
         let given = Given::read(self.features.as_ref(), self.encoding.as_ref(), pseudonymizer)?;
@@ -321,7 +345,8 @@ impl AttemptRecord {
             password,
             protocol,
             client: ClientDetails {
-                country: country.and_then(Country::from_code),
+                country,
+                subdivision,
                 asn,
                 user_agent: user_agent.map(|agent| pseudonymizer.user_agent(agent)),
                 client_id: client_id.map(|id| pseudonymizer.client_id(id)),

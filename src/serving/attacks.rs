@@ -6,6 +6,7 @@
 //! exchanged as a whole. Who assesses when, stores and tells, does not stand here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -160,8 +161,8 @@ impl Attacks {
             return Stance::default();
         }
         let account = AccountId::from(attempt.user);
-        let (ip, country) = (attempt.client_ip, attempt.client.country);
-        standing.protection.stance(attempt.ts, ip, account, country, known_good, &standing.options)
+        let (ip, region) = (attempt.client_ip, attempt.client.region());
+        standing.protection.stance(attempt.ts, ip, account, region, known_good, &standing.options)
     }
 
     /// Takes in what waits, and says whether anything since the last assessment belongs to an attack against which nothing is
@@ -241,10 +242,15 @@ impl Attacks {
         }
     }
 
+    /// How people call an account, where this node has heard it since the attack began.
+    pub fn name(&self, account: AccountId) -> Option<String> {
+        self.names().get(&account).cloned()
+    }
+
     /// How people call an account: its name where this node has heard it since the attack began, else its 16 hexadecimal
     /// digits.
     pub fn shown(&self, account: AccountId) -> String {
-        self.names().get(&account).cloned().unwrap_or_else(|| account.to_string())
+        self.name(account).unwrap_or_else(|| account.to_string())
     }
 
     fn change(&self, change: impl FnOnce(&mut AttackMonitor)) {
@@ -286,11 +292,19 @@ impl Attacks {
     }
 }
 
+/// A client network as people write it: verdicts speak of the /24 of an IPv4 and the /64 of an IPv6 address.
+pub fn network_shown(network: IpAddr) -> String {
+    format!("{network}/{}", if network.is_ipv4() { 24 } else { 64 })
+}
+
 /// What a stance asks of the verdict.
 pub fn measure(stance: &Stance) -> Option<Measure> {
     let for_reason = |reason| stance.reasons.contains(&reason);
     let (verdict, reason) = if stance.block {
-        (Verdict::Block, "attack protection: strangers from this country are blocked while the attack lasts")
+        (
+            Verdict::Block,
+            "attack protection: strangers from this country, or this part of it, are blocked while the attack lasts",
+        )
     } else if for_reason(Reason::RateLimited) {
         (Verdict::Block, "attack protection: this network takes part in an attack and must wait")
     } else if for_reason(Reason::AccountUnderAttack) {

@@ -1,4 +1,4 @@
-//! Looks up country and provider of an address in files of MaxMind's format, where the caller did not tell them.
+//! Looks up country, its part and provider of an address in files of MaxMind's format, where the caller did not tell them.
 //!
 //! The files are read once, bounded, and held in memory; a look-up touches memory only. What a damaged place in a file
 //! answers is taken as "not known": a look-up never fails an attempt. This is the only file that names the reader.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use maxminddb::{MaxMindDbError, PathElement, Reader};
 
 use crate::config::GeoConfig;
-use crate::detection::client::{Asn, ClientDetails, Country};
+use crate::detection::client::{Asn, ClientDetails, Country, Subdivision};
 
 /// Longest file: twice the largest of the free ones.
 const FILE_MAX: u64 = 128 << 20;
@@ -55,16 +55,23 @@ impl GeoDatabases {
         config.database.iter().map(|path| open(path)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Fills in the country and the autonomous system of `ip`, each only where `client` does not have it yet.
+    /// Fills in the country, its part and the autonomous system of `ip`, each only where `client` does not have it yet; the
+    /// part only from a file that says the same country.
     pub fn complete(&self, ip: IpAddr, client: &mut ClientDetails) {
         for database in &self.0 {
-            if client.country.is_some() && client.asn.is_some() {
+            if client.subdivision.is_some() && client.asn.is_some() {
                 return;
             }
             let Ok(found) = database.lookup(ip) else { continue };
-            if client.country.is_none() {
+            if client.subdivision.is_none() {
                 let code = found.decode_path::<&str>(&[PathElement::Key("country"), PathElement::Key("iso_code")]);
-                client.country = code.ok().flatten().and_then(Country::from_code);
+                let country = code.ok().flatten().and_then(Country::from_code);
+                client.country = client.country.or(country);
+                if country.is_some() && client.country == country {
+                    let part = [PathElement::Key("subdivisions"), PathElement::Index(0), PathElement::Key("iso_code")];
+                    let code = found.decode_path::<&str>(&part);
+                    client.subdivision = code.ok().flatten().and_then(Subdivision::from_code);
+                }
             }
             if client.asn.is_none() {
                 let number = found.decode_path::<u32>(&[PathElement::Key("autonomous_system_number")]);

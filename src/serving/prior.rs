@@ -41,6 +41,16 @@ impl<'a> Current<'a> {
     }
 }
 
+/// The threshold in force as people see it: that of `model`, at most `cap`. 1 where the model may block nothing, because
+/// nothing exceeds it.
+pub fn threshold_shown(model: Option<&ServedModel>, config: &Config, cap: Option<f64>) -> f64 {
+    let own = model.and_then(|model| Current::from(model).block_threshold(config));
+    match (own, cap) {
+        (Some(own), Some(cap)) => own.min(cap),
+        (own, cap) => own.or(cap).unwrap_or(1.0),
+    }
+}
+
 /// The shipped artifact.
 ///
 /// # Errors

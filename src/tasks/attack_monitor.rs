@@ -54,6 +54,8 @@ pub struct AttackWatch {
     pub(crate) metrics: Arc<Metrics>,
     /// The level that was told last.
     pub(crate) level: ThreatLevel,
+    /// Attacked accounts of the last look.
+    pub(crate) attacked: usize,
 }
 
 /// What was done when.
@@ -107,6 +109,7 @@ impl AttackWatch {
                 }
                 self.duties(&mut last, &status).await;
             } else {
+                self.metrics.attack_state(0, [0; 5]);
                 status.finished("off", "attacks.enabled is false");
             }
             tokio::select! {
@@ -152,6 +155,7 @@ impl AttackWatch {
     /// One line per change of the level; neither names nor addresses.
     fn tell(&mut self, assessment: &Assessment) {
         self.metrics.threat(assessment.threat, self.scorer.attacks().dropped());
+        self.attacked = assessment.findings.accounts.len();
         let (before, level) = (std::mem::replace(&mut self.level, assessment.level), assessment.level);
         let (threat, accounts, sprays) =
             (assessment.threat, assessment.findings.accounts.len(), assessment.findings.sprays.len());
@@ -200,6 +204,19 @@ impl AttackWatch {
     /// Sets the gauges.
     fn show(&self, now: Timestamp) {
         let gauges = self.metrics.attacks();
+        let standing = self.scorer.attacks().standing();
+        let (protection, options) = (standing.protection(), standing.options());
+        let settings = protection.settings(now, options);
+        self.metrics.attack_state(
+            self.attacked,
+            [
+                usize::from(settings.monitoring_mode),
+                usize::from(settings.captcha_enabled),
+                protection.captcha_accounts(now, options).len(),
+                protection.rate_limited_ips(now, options).len(),
+                protection.blocked_regions(now, options).len(),
+            ],
+        );
         self.scorer.attacks().look(|monitor| {
             for (seconds, name) in WINDOWS_SHOWN {
                 gauges.window(name, &monitor.window(now, seconds));

@@ -3,6 +3,7 @@
 //! Each task holds its dependencies, a `reconcile_once` that may run twice without a difference, and a loop that calls it
 //! on a doorbell, on a period and at the start. Errors are returned to the supervisor, which waits and starts again.
 
+pub mod attack_mirror;
 pub mod attack_monitor;
 pub mod blocklist;
 pub mod breaker;

@@ -40,6 +40,9 @@ type By2 = Family<[Label; 2], Counter>;
 type GaugeBy1 = Family<[Label; 1], Gauge>;
 type ByRoute = Family<[(&'static str, String); 2], Counter>;
 
+/// Kinds of measures against attacks: the first two hold or not (1 or 0), of the others there are many.
+pub const ATTACK_MEASURES: [&str; 5] = ["monitoring", "site", "accounts", "networks", "regions"];
+
 /// The metrics of one node. Shared as `Arc<Metrics>`; every method takes `&self`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -52,6 +55,9 @@ pub struct Metrics {
     original: Original,
     threat: Gauge<f64, AtomicU64>,
     attack_news_dropped: Counter,
+    attacked_accounts: Gauge,
+    attack_measures: GaugeBy1,
+    attack_mirror_errors: By1,
     attacks: AttackMetrics,
     lists: ListMetrics,
 }
@@ -69,6 +75,9 @@ impl Metrics {
             original: Original::new(),
             threat: Gauge::default(),
             attack_news_dropped: Counter::default(),
+            attacked_accounts: Gauge::default(),
+            attack_measures: Family::default(),
+            attack_mirror_errors: Family::default(),
             attacks: AttackMetrics::new(),
             lists: ListMetrics::default(),
         };
@@ -89,6 +98,20 @@ impl Metrics {
             "Attempts that the watch for distributed attacks could not take in",
             metrics.attack_news_dropped.clone(),
         );
+        metrics.attack_state(0, [0; 5]);
+        let registry = &mut metrics.registry;
+        registry.register(
+            "attacked_accounts",
+            "Accounts at which many networks guess, as of the last look",
+            metrics.attacked_accounts.clone(),
+        );
+        registry.register("attack_measures", "Measures in force by kind", metrics.attack_measures.clone());
+        begin(&metrics.attack_mirror_errors, "reason", &["foreign_key", "unavailable"]);
+        registry.register(
+            "attack_mirror_errors",
+            "Times the state of attacks could not be written for plugins of the original, by reason",
+            metrics.attack_mirror_errors.clone(),
+        );
         metrics.lists.register(registry);
         metrics
     }
@@ -107,6 +130,20 @@ impl Metrics {
     pub fn threat(&self, threat: f64, dropped: u64) {
         self.threat.set(threat);
         raise(&self.attack_news_dropped, dropped);
+    }
+
+    /// Attacked accounts, and the measures in force in the order of [`ATTACK_MEASURES`].
+    pub fn attack_state(&self, accounts: usize, measures: [usize; 5]) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.attacked_accounts.set(number(accounts));
+        for (kind, count) in ATTACK_MEASURES.into_iter().zip(measures) {
+            self.attack_measures.get_or_create(&[("measure", kind)]).set(number(count));
+        }
+    }
+
+    /// The state of attacks could not be written for plugins of the original.
+    pub fn attack_mirror_failed(&self, reason: &'static str) {
+        self.attack_mirror_errors.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// What is shown of distributed attacks.

@@ -222,7 +222,7 @@ async fn an_operators_rollback_holds_until_an_operator_trains_and_a_reset_leaves
     let reset = daemon.http.post("/v1/reset", &json!({})).await;
     assert_eq!((reset.status, &reset.body["model"]), (200, &Value::Null), "{reset:?}");
     let mode = daemon.http.get("/v1/learning-mode").await.body;
-    assert_eq!(mode, json!({ "learning_mode": true, "trained": false, "dry_run": false }));
+    assert_eq!(mode, json!({ "learning_mode": true, "enabled": true, "trained": false, "dry_run": false }));
     for (number, triggered, verdict) in [(1, false, "allow"), (2, true, "block")] {
         let mut attempt = traffic::attempt(number, "198.51.100.7", "alice");
         attempt["static_rule_triggered"] = triggered.into();

@@ -11,7 +11,8 @@ use crate::support::daemon::{Daemon, SOON, Setup};
 use crate::support::eventually::eventually;
 use crate::support::{raw, traffic};
 
-const DASHBOARDS: [&str; 2] = ["etc/grafana/nauthilus-neural.json", "etc/grafana/nauthilus-ml.json"];
+const DASHBOARDS: [&str; 3] = ["etc/grafana/nauthilus-neural.json", "etc/grafana/nauthilus-ml.json", ATTACKS];
+const ATTACKS: &str = "etc/grafana/nauthilus-distributed-brute-force.json";
 const RULES: &str = "etc/prometheus/nauthilus-neural.rules.yml";
 /// Whatever comes in, one answer has no more series than this.
 const SERIES_MAX: usize = 2000;
@@ -114,9 +115,12 @@ async fn page(daemon: &Daemon) -> String {
 async fn dashboards_alerts_and_the_operations_page_name_the_metrics_that_a_daemon_has() {
     let daemon = trained(Setup::new("alone").set("metrics.weight_series_max", "30")).await;
     traffic::ten_words(&daemon.http, 0).await;
-    page(&daemon).await;
 
-    let page = page(&daemon).await;
+    let page = eventually("the hours are shown", SOON, || async {
+        let page = page(&daemon).await;
+        if page.contains("nauthilus_dbf_historical_attempts{") { Ok(page) } else { Err(page) }
+    })
+    .await;
 
     check_table(&page);
     let live = live(&page);
@@ -193,6 +197,39 @@ fn the_dashboard_of_the_original_shows_every_metric_that_it_had_panels_for() {
 }
 
 #[test]
+fn the_dashboard_of_attacks_shows_every_metric_of_the_original_and_the_watch_of_this_daemon() {
+    let dashboard = dashboard(ATTACKS);
+    let mut found = Vec::new();
+    expressions(&dashboard, &mut found);
+    let shown: BTreeSet<String> = found.iter().flat_map(|expression| names(expression)).collect();
+
+    assert_eq!(dashboard["uid"], "nauthilus-dbf");
+    let numbers = ["unique_ips", "unique_users", "attempts_per_ip", "attempts_per_user", "ips_per_user"];
+    let mut expected: Vec<String> =
+        numbers.iter().flat_map(|name| [(*name).into(), format!("historical_{name}")]).collect();
+    let more = ["auth_attempts", "historical_attempts", "report_generations", "max_threat_level", "avg_threat_level"];
+    let events = ["event_count", "severe_events", "high_events", "moderate_events"];
+    expected.extend(more.iter().chain(&events).map(|name| (*name).to_owned()));
+    let expected = expected.iter().map(|name| format!("nauthilus_dbf_{name}"));
+    let own = ["threat", "attack_measures", "attacked_accounts"].map(|name| format!("nauthilus_neural_{name}"));
+    for name in expected.chain(own) {
+        assert!(shown.contains(&name), "{name} is not in {shown:?}");
+    }
+    // Each node shows the whole site: adding nodes would count everything twice.
+    let added = found.iter().filter(|expression| expression.contains("sum") && expression.contains("nauthilus_dbf_"));
+    assert!(added.into_iter().all(|expression| expression.contains("report_generations")));
+}
+
+#[test]
+fn alerts_tell_of_a_threat_by_its_levels() {
+    let alerts = alerts();
+    let of = |name: &str| (alerts[name]["expr"].as_str(), alerts[name]["severity"].as_str());
+
+    assert_eq!(of("NauthilusNeuralThreatSevere"), ("max by (job) (nauthilus_neural_threat) >= 0.9", "critical"),);
+    assert_eq!(of("NauthilusNeuralThreatHigh"), ("max by (job) (nauthilus_neural_threat) >= 0.7 < 0.9", "warning"),);
+}
+
+#[test]
 fn panels_of_a_dashboard_do_not_cover_each_other_and_ask_the_chosen_source() {
     for path in DASHBOARDS {
         let dashboard = dashboard(path);
@@ -224,7 +261,7 @@ fn every_alert_says_what_is_wrong_and_where_to_read_on() {
     let headings: BTreeSet<String> = operations
         .lines()
         .filter_map(|line| line.strip_prefix("## "))
-        .map(|heading| heading.to_lowercase().replace(' ', "-"))
+        .map(|heading| heading.to_lowercase().replace(' ', "-").replace('.', ""))
         .collect();
     let alerts = alerts();
     for (name, fields) in &alerts {

@@ -1,5 +1,7 @@
 //! Why a request was scored as it was: asked of any node, with the score, and what is answered when there is nothing to say.
 
+use std::time::{Duration, Instant};
+
 use nauthilus_neural::numeric;
 use serde_json::{Value, json};
 
@@ -44,6 +46,35 @@ fn check_sum(explanation: &Value) {
         assert!((number(&part["odds_factor"]) / factor - 1.0).abs() <= 1e-9, "{part}");
         assert!(part["text"].as_str().is_some_and(|text| text.contains("odds of attack")), "{part}");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_knows_is_answered_at_once_where_no_other_node_could_know_it() {
+    let server = RedisServer::start();
+    let mut fleet = Daemon::fleet(&server, ["a"]).await;
+    let embedded = Daemon::start(Setup::new("b")).await;
+    for daemon in [&fleet[0], &embedded] {
+        let begun = Instant::now();
+        for number in 0..20 {
+            let unknown = daemon.http.get(&format!("/v1/explain/nobody-{number}")).await;
+            assert!(unknown.status == 404 && unknown.detail().contains("unknown or expired"), "{unknown:?}");
+        }
+        let attempt = traffic::attempt(999, "203.0.113.66", "anna");
+        assert_eq!(daemon.http.post("/v1/feedback", &traffic::feedback(&attempt, true)).await.status, 404);
+        // Each waited for a second or more before.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?} for 21 answers", begun.elapsed());
+    }
+
+    // With another node there is something to wait for: what it has just scored is found.
+    fleet.extend(Daemon::fleet(&server, ["c"]).await);
+    for number in 0..5 {
+        traffic::login(&fleet[1].http, &traffic::attempt(number, "203.0.113.66", "anna"), false).await;
+        let found = fleet[0].http.get(&format!("/v1/explain/request-{number}")).await;
+        assert_eq!(found.status, 200, "{found:?}");
+    }
+    let begun = Instant::now();
+    assert_eq!(fleet[0].http.get("/v1/explain/nobody").await.status, 404);
+    assert!(begun.elapsed() >= Duration::from_millis(390), "it has looked again: {:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod hooks;
 mod http;
 mod labels;
 mod lua;
+mod mirror;
 mod modes;
 mod prior;
 mod privacy;

@@ -328,6 +328,132 @@ async fn d40_d43_d44_metrics_stay_mean_one_thing_and_a_reset_reaches_the_fleet()
 }
 
 #[tokio::test]
+async fn a_reset_of_an_account_reaches_the_fleet_and_old_counts_of_another_node_do_not_bring_it_back() {
+    let server = RedisServer::start();
+    let fleet = Daemon::fleet(&server, ["a", "b"]).await;
+    for number in 0..20 {
+        wrong(&fleet[number % 2], number, &network(number), "victim", &format!("t{number}")).await;
+    }
+    let counted = async |attempts: u64, attacked: usize| {
+        for daemon in &fleet {
+            eventually("both nodes have counted everything and agree", SOON, || async {
+                let metrics = metrics(daemon).await;
+                let accounts = [&metrics["attacked_accounts"], &metrics["captcha_accounts"]];
+                let sizes = (accounts[0].as_object().map(|map| map.len()), accounts[1].as_array().map(Vec::len));
+                let agreed = metrics["attempts"] == attempts && sizes == (Some(attacked), Some(attacked));
+                if agreed { Ok(()) } else { Err(metrics.to_string()) }
+            })
+            .await;
+        }
+    };
+    counted(20, 1).await;
+
+    let reset = hook(&fleet[0], ADMIN, "action=reset_account&username=victim").await;
+
+    assert_eq!(reset["status"], "success");
+    counted(20, 0).await;
+    for (number, daemon) in fleet.iter().enumerate() {
+        wrong(daemon, 20 + number, &network(20 + number), "victim", &format!("t{}", 20 + number)).await;
+        counted(21 + number as u64, 0).await;
+    }
+    // The attack that goes on is one of its own.
+    for number in 22..40 {
+        wrong(&fleet[1], number, &network(number), "victim", &format!("t{number}")).await;
+    }
+    counted(40, 1).await;
+}
+
+#[tokio::test]
+async fn reports_of_a_day_a_week_and_a_month_have_every_field_by_http_by_their_old_address_and_on_the_command_line() {
+    let daemon = Daemon::start(Setup::new("a")).await;
+    for number in 0..20 {
+        wrong(&daemon, number, &network(number), "victim", &format!("t{number}")).await;
+    }
+    metrics(&daemon).await;
+    for period in ["daily", "weekly", "monthly"] {
+        let report = daemon.http.get(&format!("/v1/report?period={period}")).await.body;
+        let fields: Vec<&str> = report.as_object().expect("an object").keys().map(String::as_str).collect();
+        let expected = [
+            "attempts",
+            "avg_threat_level",
+            "event_count",
+            "failures",
+            "high_events",
+            "hours",
+            "max_threat_level",
+            "moderate_events",
+            "period",
+            "severe_events",
+        ];
+        assert_eq!(std::collections::BTreeSet::from_iter(fields), std::collections::BTreeSet::from(expected));
+        assert_eq!(
+            (&report["period"], &report["attempts"], &report["failures"]),
+            (&json!(period), &json!(20), &json!(20))
+        );
+        assert!(report["max_threat_level"].as_f64() >= Some(0.7), "{report}");
+        let events = ["moderate_events", "high_events", "severe_events"].map(|name| report[name].as_u64().unwrap_or(0));
+        assert!(events.iter().sum::<u64>() > 0, "{report}");
+        assert_eq!(report["event_count"], events.iter().sum::<u64>(), "{report}");
+
+        let old = daemon.http.get(&format!("/api/security/reports?period={period}")).await;
+        assert_eq!((old.status, &old.body["max_threat_level"]), (200, &report["max_threat_level"]));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nauthilus-neural"));
+        command.arg("--url").arg(format!("http://{}", daemon.http.address()));
+        command.arg("--token-file").arg(daemon.state_dir().join("admin.token"));
+        let output = command.args(["--json", "report", "--period", period]).output().expect("the program runs");
+        let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!((&printed["period"], &printed["event_count"]), (&report["period"], &report["event_count"]));
+    }
+    assert_eq!(daemon.stranger().get("/api/security/reports").await.status, 403);
+    let text = daemon.http.get("/metrics").await.text;
+    assert!(text.contains("nauthilus_dbf_report_generations 9\n"), "{text}");
+
+    // The hours have the same numbers, each under the label of its begin.
+    let hours = eventually("the hours are shown", SOON, || async {
+        let text = daemon.http.get("/metrics").await.text;
+        let hours: Vec<String> =
+            text.lines().filter(|line| line.starts_with("nauthilus_dbf_historical_")).map(str::to_owned).collect();
+        if hours.iter().any(|line| line.starts_with("nauthilus_dbf_historical_attempts{")) {
+            Ok(hours)
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+    let names: std::collections::BTreeSet<&str> =
+        hours.iter().filter_map(|line| Some(line.split_once('{')?.0)).collect();
+    assert_eq!(names.len(), 6, "{hours:?}");
+    for line in &hours {
+        let hour = line.split_once("hour=\"").and_then(|(_, rest)| rest.split_once('"')).expect("the label").0;
+        assert!(hour.len() == "YYYY-MM-DD HH:MM".len() && hour.ends_with(":00"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn measures_in_force_and_attacked_accounts_are_counted_in_gauges() {
+    let daemon = Daemon::start(Setup::new("a")).await;
+    assert_eq!(daemon.metric("attack_measures{measure=\"regions\"}").await, 0);
+    for number in 0..20 {
+        wrong(&daemon, number, &network(number), "victim", &format!("t{number}")).await;
+    }
+
+    eventually("the gauges follow", SOON, || async {
+        let mut shown = [0; 4];
+        let measures = ["monitoring", "accounts", "networks"];
+        for (value, measure) in shown.iter_mut().zip(measures) {
+            *value = daemon.metric(&format!("attack_measures{{measure=\"{measure}\"}}")).await;
+        }
+        shown[3] = daemon.metric("attacked_accounts").await;
+        if shown[0] == 1 && shown[1] == 1 && shown[2] > 10 && shown[3] == 1 {
+            Ok(())
+        } else {
+            Err(format!("{shown:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn dashboards_find_their_metrics() {
     let daemon = Daemon::start(Setup::new("a")).await;
     for number in 0..12 {

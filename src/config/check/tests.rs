@@ -212,11 +212,18 @@ fn what_joins_nodes_of_1_7_is_checked_like_what_joins_ones_own() {
     let mut config = Config::default();
     config.upstream.url = "redis://:hunter2@localhost".to_owned();
     config.upstream.prefix = String::new();
+    config.upstream.mirror_root = "ntc:*".to_owned();
     config.upstream.instance = String::new();
     config.upstream.username = Some(String::new());
     config.upstream.password_file = Some("../x".into());
-    let expected =
-        ["upstream.url", "upstream.prefix", "upstream.instance", "upstream.username", "upstream.password_file"];
+    let expected = [
+        "upstream.url",
+        "upstream.prefix",
+        "upstream.mirror_root",
+        "upstream.instance",
+        "upstream.username",
+        "upstream.password_file",
+    ];
     assert_eq!(keys(&config), expected);
     let said: String = config.check().iter().map(ToString::to_string).collect();
     assert!(said.contains("upstream.username") && !said.contains("hunter2"), "{said}");

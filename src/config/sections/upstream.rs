@@ -28,6 +28,12 @@ pub struct UpstreamConfig {
     pub bridge: bool,
     /// Give those nodes each new model. Default: false, because their next own training overwrites it with inverted labels.
     pub export: bool,
+    /// Write what is known of distributed attacks under the keys of their scripts. Default: false, because it puts names
+    /// of attacked accounts in clear there, and only old plugins and dashboards read it.
+    pub mirror: bool,
+    /// What those keys begin with, 1 to 64 characters. Default: `ntc:`, as in the releases with the scripts; from 1.12 on
+    /// they take the prefix.
+    pub mirror_root: String,
     /// `redis://host:port/db`, `rediss://…` or `unix:///path` of their Redis. Never with a password. Default:
     /// `redis://127.0.0.1:6379/0`, where a Redis beside Nauthilus listens.
     pub url: String,
@@ -48,6 +54,8 @@ impl Default for UpstreamConfig {
         Self {
             bridge: false,
             export: false,
+            mirror: false,
+            mirror_root: "ntc:".to_owned(),
             url: "redis://127.0.0.1:6379/0".to_owned(),
             prefix: "nt:".to_owned(),
             layout: UpstreamLayout::default(),

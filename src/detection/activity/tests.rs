@@ -36,6 +36,7 @@ fn attempt(number: u8, seconds: i64, tag: Option<u64>) -> Attempt {
 fn client(number: u32) -> ClientDetails {
     ClientDetails {
         country: Country::from_number(u16::from_be_bytes([b'A', b'A' + (number % 26) as u8])),
+        subdivision: None,
         asn: Asn::new(number),
         user_agent: Some(ClientTag::new(number.into())),
         client_id: Some(ClientTag::new(number.into())),

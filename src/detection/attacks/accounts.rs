@@ -70,6 +70,8 @@ pub struct AccountReport {
     pub networks_hour: u32,
     /// The same within a day, up to 64.
     pub networks_day: u32,
+    /// Failures from the networks of the hour.
+    pub failures_hour: u32,
     /// Networks per failure among those of the hour.
     pub ratio: f64,
     /// The newest failure that counts.
@@ -135,6 +137,17 @@ impl Account {
         self.sources.sort_unstable_by_key(order);
     }
 
+    fn forget(&mut self, until: u32) {
+        for source in &mut self.sources {
+            source.tries.iter_mut().filter(|second| **second <= until).for_each(|second| *second = 0);
+        }
+        self.sources.retain(|source| source.newest() > 0);
+        self.tags.retain(|&(seen, _)| seen > until);
+        if self.untagged <= until {
+            self.untagged = 0;
+        }
+    }
+
     fn bytes(&self) -> usize {
         SLOT_BYTES
             + self.sources.capacity() * size_of::<Source>()
@@ -183,6 +196,7 @@ impl Account {
             score: if one_password { 0.0 } else { by_hour.max(by_day) },
             networks_hour: hour.len() as u32,
             networks_day: day.len() as u32,
+            failures_hour: hour_tries as u32,
             ratio: ratio(hour.len(), hour_tries),
             evidence: Timestamp::from_millis(i64::from(if by_hours { hour_newest } else { day_newest }) * 1000),
             sources: if by_hours { hour } else { day },
@@ -231,8 +245,21 @@ impl Accounts {
         found
     }
 
-    /// Forgets one account.
-    pub fn reset(&mut self, account: AccountId) {
+    /// Forgets what was held against `account` up to and with the second of `until`.
+    pub fn forget(&mut self, account: AccountId, until: Timestamp) {
+        let Some(entry) = self.map.get_mut(&account) else { return };
+        let before = entry.bytes();
+        entry.forget(second(until));
+        let after = entry.bytes();
+        if entry.sources.is_empty() {
+            self.map.remove(&account);
+            self.bytes -= before;
+        } else {
+            self.bytes = self.bytes - before + after;
+        }
+    }
+
+    fn remove(&mut self, account: AccountId) {
         if let Some(entry) = self.map.remove(&account) {
             self.bytes -= entry.bytes();
         }
@@ -256,7 +283,7 @@ impl Accounts {
         let mut order: Vec<_> = self.map.iter().map(|(&id, entry)| (entry.sources.len(), entry.newest, id)).collect();
         order.select_nth_unstable(batch - 1);
         for &(_, _, account) in &order[..batch] {
-            self.reset(account);
+            self.remove(account);
             self.evicted += 1;
         }
     }

@@ -1,7 +1,8 @@
-//! Countries whose share of the failing accounts has jumped.
+//! Countries, and parts of them, whose share of the failing accounts has jumped.
 //!
 //! Accounts count, not failures: a traveller whose telephone fails every minute is one. Two hours are held against the day
-//! before them. A country from which the site's users log in is never to be blocked, whatever comes from it.
+//! before them. A country from which the site's users log in is never to be blocked, whatever comes from it;
+//! a part of it from which next to nobody logs in may.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use super::baseline::share_surprise;
 use super::unique::Unique;
 use super::windows::hour_of;
 use crate::detection::attempt::Timestamp;
-use crate::detection::client::Country;
+use crate::detection::client::{Country, Region};
 
 /// Hours kept: two that are judged and a day before them. There are at most 676 countries of two letters.
 const HOURS_KEPT: usize = 26;
@@ -21,18 +22,24 @@ const PRIOR: (f64, f64) = (1.0, 10.0);
 /// How many times its usual share a country must have.
 const JUMP: f64 = 2.0;
 
+/// Parts of countries that are followed; the one that nothing came from for longest goes.
+const PARTS_MAX: usize = 512;
+/// Countries of two letters that there can be.
+const COUNTRIES: usize = 26 * 26;
+
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Hour {
+    attempts: u64,
     failing: Unique,
     successes: u64,
     newest: Option<Timestamp>,
 }
 
-/// A country whose share has jumped.
+/// A country, or a part of one, whose share has jumped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CountryReport {
     /// Which.
-    pub country: Country,
+    pub region: Region,
     /// Accounts that strangers from there failed at.
     pub accounts: u64,
     /// Its share of all of them, 0–1.
@@ -47,26 +54,89 @@ pub struct CountryReport {
     pub evidence: Timestamp,
 }
 
-/// The table.
+/// The hours of each region.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Countries(BTreeMap<Country, BTreeMap<i64, Hour>>);
+struct Shares(BTreeMap<Region, BTreeMap<i64, Hour>>);
+
+/// The tables: countries as a whole, and their parts as far as they are known.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Countries {
+    whole: Shares,
+    parts: Shares,
+}
 
 impl Countries {
-    /// A stranger from `country` failed at the account of the keyed hash `account`.
-    pub fn failure(&mut self, ts: Timestamp, country: Country, account: u64) {
-        self.update(ts, country, |hour| {
+    /// Somebody tried from `region`, whatever became of it.
+    pub fn attempt(&mut self, ts: Timestamp, region: Region) {
+        self.whole.update(ts, region.whole(), |hour| hour.attempts += 1);
+    }
+
+    /// A stranger from `region` failed at the account of the keyed hash `account`.
+    pub fn failure(&mut self, ts: Timestamp, region: Region, account: u64) {
+        self.each(ts, region, |hour| {
             hour.failing.add(account);
             hour.newest = hour.newest.max(Some(ts));
         });
     }
 
-    /// Somebody logged in from `country`.
-    pub fn success(&mut self, ts: Timestamp, country: Country) {
-        self.update(ts, country, |hour| hour.successes += 1);
+    /// Somebody logged in from `region`.
+    pub fn success(&mut self, ts: Timestamp, region: Region) {
+        self.each(ts, region, |hour| hour.successes += 1);
     }
 
-    fn update(&mut self, ts: Timestamp, country: Country, change: impl FnOnce(&mut Hour)) {
-        let hours = self.0.entry(country).or_default();
+    fn each(&mut self, ts: Timestamp, region: Region, change: impl Fn(&mut Hour)) {
+        self.whole.update(ts, region.whole(), &change);
+        if region.subdivision.is_some() {
+            self.parts.make_room(ts, region);
+            self.parts.update(ts, region, &change);
+        }
+    }
+
+    /// Attempts of the last day by country, the most first; of equal ones the first letters.
+    pub fn attempts(&self, now: Timestamp) -> Vec<(Country, u64)> {
+        let last = hour_of(now);
+        let of_day = |hours: &BTreeMap<i64, Hour>| hours.range(last - 23..=last).map(|(_, hour)| hour.attempts).sum();
+        let counted = self.whole.0.iter().map(|(&region, hours)| (region.country, of_day(hours)));
+        let mut counted: Vec<(Country, u64)> = counted.filter(|&(_, attempts)| attempts > 0).collect();
+        counted.sort_by_key(|&(country, attempts)| (std::cmp::Reverse(attempts), country));
+        counted
+    }
+
+    /// The regions whose share has jumped, the most surprising first: countries among all countries, and parts among all
+    /// parts. Parts of a country that may be blocked as a whole are left out.
+    pub fn found(&self, now: Timestamp, options: &AttackOptions) -> Vec<CountryReport> {
+        let mut found = self.whole.found(now, options);
+        let mut parts = self.parts.found(now, options);
+        parts.retain(|part| !found.iter().any(|whole| whole.blockable && whole.region == part.region.whole()));
+        found.append(&mut parts);
+        found.sort_unstable_by(|a, b| b.surprise.total_cmp(&a.surprise).then(a.region.cmp(&b.region)));
+        found
+    }
+
+    /// Estimated bytes.
+    pub fn bytes(&self) -> usize {
+        self.whole.bytes() + self.parts.bytes()
+    }
+}
+
+impl Shares {
+    /// Lets the region go that nothing came from for longest, if `region` is new and there is no room for it.
+    fn make_room(&mut self, ts: Timestamp, region: Region) {
+        if self.0.len() < PARTS_MAX || self.0.contains_key(&region) {
+            return;
+        }
+        let newest = |hours: &BTreeMap<i64, Hour>| hours.keys().next_back().copied().unwrap_or(i64::MIN);
+        let idle = self.0.iter().map(|(&region, hours)| (newest(hours), region)).min();
+        if let Some((_, region)) = idle.filter(|(hour, _)| *hour <= hour_of(ts)) {
+            self.0.remove(&region);
+        }
+    }
+
+    fn update(&mut self, ts: Timestamp, region: Region, change: impl FnOnce(&mut Hour)) {
+        if self.0.len() >= PARTS_MAX.max(COUNTRIES) && !self.0.contains_key(&region) {
+            return;
+        }
+        let hours = self.0.entry(region).or_default();
         let number = hour_of(ts);
         if hours.len() >= HOURS_KEPT && !hours.contains_key(&number) {
             if hours.first_key_value().is_some_and(|(&oldest, _)| oldest > number) {
@@ -77,13 +147,12 @@ impl Countries {
         change(hours.entry(number).or_default());
     }
 
-    /// The countries whose share has jumped, the most surprising first.
-    pub fn found(&self, now: Timestamp, options: &AttackOptions) -> Vec<CountryReport> {
+    fn found(&self, now: Timestamp, options: &AttackOptions) -> Vec<CountryReport> {
         let last = hour_of(now);
         let judged = last - JUDGED + 1..=last;
         let before = last - HOURS_KEPT as i64 + 1..=last - JUDGED;
-        let observed: Vec<(Country, u64)> =
-            self.0.iter().map(|(&country, hours)| (country, failing(hours.range(judged.clone())))).collect();
+        let observed: Vec<(Region, u64)> =
+            self.0.iter().map(|(&region, hours)| (region, failing(hours.range(judged.clone())))).collect();
         let first = self.0.values().filter_map(|hours| hours.keys().next()).min().copied();
         let needed = options.baseline_hours_min.min(HOURS_KEPT - 1) as i64;
         if first.is_none_or(|first| first > last - needed) {
@@ -102,15 +171,15 @@ impl Countries {
         let past_all: u64 = self.0.values().map(past).sum();
         let successes_all: u64 = self.0.values().map(successes).sum();
         let enough = observed.into_iter().filter(|&(_, accounts)| accounts >= options.country_accounts_min);
-        let judge = |(country, accounts): (Country, u64)| {
-            let hours = &self.0[&country];
+        let judge = |(region, accounts): (Region, u64)| {
+            let hours = &self.0[&region];
             let usual = (past(hours) as f64 + PRIOR.0) / (past_all as f64 + PRIOR.1);
             let share = accounts as f64 / all as f64;
             let surprise = share_surprise(accounts, all, (usual * JUMP).min(1.0));
             let newest = hours.range(judged.clone()).filter_map(|(_, hour)| hour.newest).max();
             let home = options.country_success_share * successes_all as f64;
             (surprise >= options.surprise_min).then_some(CountryReport {
-                country,
+                region,
                 accounts,
                 share,
                 usual,
@@ -120,13 +189,10 @@ impl Countries {
                 evidence: newest.unwrap_or(now),
             })
         };
-        let mut found: Vec<_> = enough.filter_map(judge).collect();
-        found.sort_unstable_by(|a, b| b.surprise.total_cmp(&a.surprise).then(a.country.cmp(&b.country)));
-        found
+        enough.filter_map(judge).collect()
     }
 
-    /// Estimated bytes.
-    pub fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         let hours = self.0.values().flat_map(BTreeMap::values);
         hours.map(|hour| size_of::<(i64, Hour)>() + hour.failing.heap_bytes()).sum()
     }
@@ -147,8 +213,8 @@ mod tests {
         Timestamp::from_millis(1_767_571_200_000 + seconds * 1000)
     }
 
-    fn country(code: &str) -> Country {
-        Country::from_code(code).unwrap()
+    fn country(code: &str) -> Region {
+        Region::from_code(code).unwrap()
     }
 
     /// A day of a German site with a few failing accounts an hour, some of them abroad.
@@ -175,7 +241,7 @@ mod tests {
         let found = countries.found(at(86_400 + 1200), &AttackOptions::default());
 
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!((found[0].country, found[0].accounts, found[0].blockable), (country("BR"), 40, true));
+        assert_eq!((found[0].region, found[0].accounts, found[0].blockable), (country("BR"), 40, true));
         assert_eq!(found[0].evidence, at(86_400 + 39 * 30));
     }
 
@@ -205,6 +271,72 @@ mod tests {
         }
 
         assert!(countries.found(at(86_400 + 600), &AttackOptions::default()).is_empty());
+    }
+
+    #[test]
+    fn a_part_of_the_country_where_users_live_may_be_blocked_where_none_of_them_does() {
+        let mut countries = Countries::default();
+        let mut rng = Rng::new(1, "test/regions");
+        for hour in 0..24 {
+            for nth in 0..10 {
+                countries.failure(at(hour * 3600), country(if nth < 9 { "DE-BY" } else { "DE-HB" }), rng.next_u64());
+                countries.success(at(hour * 3600), country("DE-BY"));
+            }
+        }
+        for nth in 0..60 {
+            countries.failure(at(86_400 + nth * 20), country("DE-HB"), rng.next_u64());
+        }
+
+        let found = countries.found(at(86_400 + 1200), &AttackOptions::default());
+
+        let shown: Vec<_> = found.iter().map(|report| (report.region.to_string(), report.blockable)).collect();
+        assert_eq!(shown, [("DE-HB".to_owned(), true)], "the country itself has no other share than ever");
+    }
+
+    #[test]
+    fn parts_of_a_country_that_is_blocked_as_a_whole_are_not_told_apart() {
+        let mut countries = day();
+        let mut rng = Rng::new(2, "test/regions");
+        for hour in 0..24 {
+            countries.success(at(hour * 3600), country("DE-BY"));
+        }
+        for nth in 0..200 {
+            countries.failure(at(86_400 + nth), country(["BR-SP", "BR-RJ"][nth as usize % 2]), rng.next_u64());
+        }
+
+        let found = countries.found(at(86_400 + 300), &AttackOptions::default());
+
+        assert!(found.len() == 1 && found[0].region == country("BR") && found[0].blockable, "{found:?}");
+    }
+
+    #[test]
+    fn made_up_parts_push_out_idle_ones_and_stay_bounded() {
+        let mut countries = Countries::default();
+        countries.failure(at(0), country("DE-BY"), 1);
+        for nth in 0..3000_i64 {
+            let code = format!("BR-{:03}", nth % 1000);
+            countries.failure(at(3600 + nth / 1000), country(&code), nth as u64);
+        }
+
+        assert_eq!(countries.parts.0.len(), PARTS_MAX);
+        assert!(!countries.parts.0.contains_key(&country("DE-BY")));
+        assert_eq!(countries.whole.0.len(), 2);
+    }
+
+    #[test]
+    fn attempts_are_counted_by_country_for_a_day() {
+        let mut countries = Countries::default();
+        for (seconds, code) in [(0, "DE"), (3600, "BR"), (3601, "BR"), (90_000, "DE"), (90_001, "AT")] {
+            countries.attempt(at(seconds), country(code));
+        }
+
+        let shown = |seconds| {
+            let counted = countries.attempts(at(seconds)).into_iter();
+            counted.map(|(country, attempts)| format!("{country} {attempts}")).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(0), ["DE 1"]);
+        assert_eq!(shown(82_800), ["BR 2", "DE 1"]);
+        assert_eq!(shown(90_001), ["AT 1", "DE 1"], "what is older than a day is over");
     }
 
     #[test]

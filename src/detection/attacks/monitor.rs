@@ -14,7 +14,7 @@ use super::threat::{Findings, Signal, Threat, ThreatLevel, signals};
 use super::windows::{HourMetrics, Metrics, Windows, hour_of};
 use super::{AccountId, AccountReport, AttackOptions, Period, Protection, Report, Settings, Stance, ThreatLog};
 use crate::detection::attempt::{Attempt, Outcome, Timestamp, client_network};
-use crate::detection::client::Country;
+use crate::detection::client::{Country, Region};
 
 /// Attacked accounts, and sprays, that one assessment tells of.
 const FOUND_MAX: usize = 256;
@@ -102,6 +102,9 @@ impl AttackMonitor {
         if !attempt.no_auth {
             let account = AccountId::from(attempt.user);
             self.windows.attempt(attempt.ts, self.hash.ip(attempt.client_ip), self.hash.number(account.number()));
+            if let Some(region) = attempt.client.region() {
+                self.countries.attempt(attempt.ts, region);
+            }
         }
     }
 
@@ -119,8 +122,8 @@ impl AttackMonitor {
             Outcome::Success => {
                 self.accounts.success(ts, account, network);
                 self.spray.success(ts, account, network, &self.options);
-                if let Some(country) = attempt.client.country {
-                    self.countries.success(ts, country);
+                if let Some(region) = attempt.client.region() {
+                    self.countries.success(ts, region);
                 }
             }
             Outcome::Failure if at_home => self.windows.failure(ts, None),
@@ -128,10 +131,13 @@ impl AttackMonitor {
                 let tag = attempt.password.map(|tag| tag.0);
                 let hashed = self.hash.number(account.number());
                 self.windows.failure(ts, Some((self.hash.ip(network), hashed)));
-                self.accounts.failure(ts, account, network, tag, self.options.accounts_bytes_max);
+                // What a reset has ended may still be told by a node that was slow.
+                if self.protection.account_reset(account).is_none_or(|reset| ts > reset) {
+                    self.accounts.failure(ts, account, network, tag, self.options.accounts_bytes_max);
+                }
                 self.spray.failure(ts, account, network, tag, &self.options);
-                if let Some(country) = attempt.client.country {
-                    self.countries.failure(ts, country, hashed);
+                if let Some(region) = attempt.client.region() {
+                    self.countries.failure(ts, region, hashed);
                 }
                 self.newest_failure = self.newest_failure.max(Some(ts));
             }
@@ -197,10 +203,10 @@ impl AttackMonitor {
         now: Timestamp,
         ip: IpAddr,
         account: AccountId,
-        country: Option<Country>,
+        region: Option<Region>,
         known_good: bool,
     ) -> Stance {
-        self.protection.stance(now, ip, account, country, known_good, &self.options)
+        self.protection.stance(now, ip, account, region, known_good, &self.options)
     }
 
     /// The last `seconds`, one of [`WINDOWS_S`](super::WINDOWS_S).
@@ -211,6 +217,11 @@ impl AttackMonitor {
     /// The hours of the last week; to be kept for [`AttackMonitor::restore`].
     pub fn history(&self, now: Timestamp) -> Vec<HourMetrics> {
         self.windows.history(now)
+    }
+
+    /// Attempts of the last day by country, the most first. Attempts of unknown countries count nowhere.
+    pub fn countries(&self, now: Timestamp) -> Vec<(Country, u64)> {
+        self.countries.attempts(now)
     }
 
     /// What is held against one account, attacked or not; `None` when no stranger failed there lately.
@@ -238,9 +249,11 @@ impl AttackMonitor {
         self.log.report(period, now)
     }
 
-    /// Takes over what another node shares.
+    /// Takes over what another node shares. What was held against an account that was reset there is forgotten here, too.
     pub fn merge(&mut self, protection: &Protection, now: Timestamp) {
-        self.protection.merge(protection, now, &self.options);
+        for (account, reset) in self.protection.merge(protection, now, &self.options) {
+            self.accounts.forget(account, reset);
+        }
     }
 
     /// Takes over what this node kept over a restart: hours for the baseline and the log. Counters of the last day are not
@@ -256,10 +269,11 @@ impl AttackMonitor {
         self.threat = Threat::default();
     }
 
-    /// Ends the measures for one account and forgets what was held against it.
+    /// Ends the measures for one account and forgets what was held against it: for a day, attempts from before `now` count
+    /// for nothing, also on nodes that hear of the reset by [`AttackMonitor::merge`].
     pub fn reset_account(&mut self, account: AccountId, now: Timestamp) {
         self.protection.reset_account(account, now);
-        self.accounts.reset(account);
+        self.accounts.forget(account, now);
     }
 
     /// How much is held.

@@ -19,7 +19,7 @@ pub use state::Protection;
 use super::threat::{Findings, Signal, ThreatLevel};
 use super::{AccountId, AttackOptions};
 use crate::detection::attempt::{Timestamp, client_network};
-use crate::detection::client::Country;
+use crate::detection::client::Region;
 
 /// Why a login is treated as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -29,7 +29,7 @@ pub enum Reason {
     AccountUnderAttack,
     /// The whole site is under severe attack.
     SiteUnderAttack,
-    /// The country is blocked for as long as the attack lasts.
+    /// The country, or the part of it, is blocked for as long as the attack lasts.
     BlockedRegion,
     /// The network takes part in an attack.
     RateLimited,
@@ -66,7 +66,7 @@ pub struct Settings {
 impl Protection {
     /// Takes the measures that the signals stand for: from *moderate* on, monitoring; from *high* on, attacked accounts
     /// need a second proof and the networks that do it are told to wait; *severe*, all strangers, a lower threshold, and
-    /// countries that may be blocked are. Networks in `shared` stay out.
+    /// regions that may be blocked are. Networks in `shared` stay out.
     pub fn update(
         &mut self,
         signals: &[Signal],
@@ -94,7 +94,7 @@ impl Protection {
         if let Some(ts) = evidence(ThreatLevel::Severe) {
             self.protect_site(ts);
             found.countries.iter().filter(|report| report.blockable).for_each(|report| {
-                self.block_region(report.country, report.evidence);
+                self.block_region(report.region, report.evidence);
             });
         }
         self.expire(now, options);
@@ -107,7 +107,7 @@ impl Protection {
         now: Timestamp,
         ip: IpAddr,
         account: AccountId,
-        country: Option<Country>,
+        region: Option<Region>,
         known_good: bool,
         options: &AttackOptions,
     ) -> Stance {
@@ -124,7 +124,7 @@ impl Protection {
             stance.step_up = true;
             stance.reasons.push(Reason::SiteUnderAttack);
         }
-        if country.is_some_and(|country| self.region_blocked(country, now, options)) {
+        if region.is_some_and(|region| self.region_blocked(region, now, options)) {
             stance.block = true;
             stance.reasons.push(Reason::BlockedRegion);
         }

@@ -135,6 +135,53 @@ fn a_reset_holds_until_something_new_happens() {
 }
 
 #[test]
+fn a_reset_of_an_account_makes_every_node_forget_what_came_before_it_also_what_is_told_late() {
+    let victim = AccountId::from_number(1007);
+    let (mut one, mut other) = (site(), site());
+    let start = 3 * DAY_S;
+    let failure = |nth: i64| login(start + nth, 1007, bot(nth as u64), None);
+    for nth in 0..20 {
+        fail(&mut one, &failure(nth));
+        if nth != 19 {
+            fail(&mut other, &failure(nth));
+        }
+    }
+    let attacked = |monitor: &mut AttackMonitor, second: i64| {
+        let found = monitor.assess(at(second)).findings.accounts;
+        found.iter().any(|report| report.account == victim)
+    };
+    assert!(attacked(&mut one, start + 20) && attacked(&mut other, start + 20));
+
+    one.reset_account(victim, at(start + 21));
+    one.reset_protection(at(start + 22));
+    other.merge(one.protection(), at(start + 23));
+    // What the other had not heard of yet, and one more network after the reset.
+    fail(&mut other, &failure(19));
+    for monitor in [&mut one, &mut other] {
+        fail(monitor, &failure(30));
+        assert!(!attacked(monitor, start + 31));
+        let report = monitor.account(victim, at(start + 31)).expect("one failure");
+        assert_eq!((report.networks_hour, report.networks_day, report.failures_hour), (1, 1, 1));
+        // Hearing of the reset once more forgets nothing of what came after it.
+        monitor.merge(&other_protection(victim, start + 21), at(start + 32));
+        assert_eq!(monitor.account(victim, at(start + 32)).map(|report| report.networks_hour), Some(1));
+        // An attack that goes on is one again.
+        (31..50).for_each(|nth| fail(monitor, &failure(nth)));
+        assert!(attacked(monitor, start + 50));
+    }
+    // Bounded in time: after a day nothing of it is needed.
+    one.assess(at(start + 22 + DAY_S));
+    assert_eq!(one.protection().account_reset(victim), None);
+}
+
+/// What a node shares that knows of one reset only.
+fn other_protection(account: AccountId, second: i64) -> Protection {
+    let mut protection = Protection::default();
+    protection.reset_account(account, at(second));
+    protection
+}
+
+#[test]
 fn an_attack_that_has_ended_leaves_nothing_in_force_an_hour_later_whatever_else_happens() {
     let mut monitor = site();
     for nth in 0..300 {

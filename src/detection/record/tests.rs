@@ -138,7 +138,7 @@ fn a_mapped_address_is_the_ipv4_address() {
 
 #[test]
 fn empty_optional_strings_count_as_missing() {
-    for field in ["account", "password_hash", "protocol", "user_agent", "client_id", "country"] {
+    for field in ["account", "password_hash", "protocol", "user_agent", "client_id", "country", "region"] {
         let attempt = with(field, json!("")).unwrap().attempt;
         assert_eq!((attempt.user, attempt.password), (attempt.name, None), "{field}");
     }
@@ -159,6 +159,34 @@ fn what_is_told_of_the_client_arrives_in_its_short_form() {
         assert_eq!(client(field, unknown), ClientDetails::default());
     }
     assert_eq!(client("asn", json!("some provider")), ClientDetails::default());
+}
+
+#[test]
+fn a_region_belongs_to_the_country_that_is_told_or_tells_it() {
+    let region = |country: &str, region: &str| {
+        let mut record = json!({ "ts": "2023-11-14T22:13:20Z", "client_ip": "192.0.2.1", "username": "u" });
+        record["country"] = country.into();
+        record["region"] = region.into();
+        let record: AttemptRecord = serde_json::from_value(record).unwrap();
+        let checked = record.check(None, NOW, &Pseudonymizer::new([7; 32]), || "r".to_owned()).unwrap();
+        checked.attempt.client.region().map(|region| region.to_string()).unwrap_or_default()
+    };
+
+    for (country, part, known) in [
+        ("DE", "BY", "DE-BY"),
+        ("de", "de-by", "DE-BY"),
+        ("", "DE-BY", "DE-BY"),
+        ("", "DE", ""),
+        ("DE", "", "DE"),
+        ("DE", "AT-9", "DE"),
+        ("DE", "Bavaria", "DE"),
+        ("", "BY", ""),
+        ("XX", "BY", ""),
+        ("Europe", "DE-BY", "DE-BY"),
+    ] {
+        assert_eq!(region(country, part), known, "{country} {part}");
+    }
+    assert_eq!(with("region", json!("x".repeat(17))).unwrap_err().field, "region");
 }
 
 #[test]

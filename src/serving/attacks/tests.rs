@@ -95,7 +95,7 @@ impl Site {
         self.force(0, |protection| {
             protection.protect_account(account, at(0));
             protection.limit(ip(STRANGE), at(0));
-            protection.block_region(Country::from_code("XA").expect("a country"), at(0));
+            protection.block_region(Country::from_code("XA").expect("a country").into(), at(0));
             protection.protect_site(at(0));
         });
     }

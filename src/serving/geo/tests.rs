@@ -26,6 +26,7 @@ enum Value<'a> {
     Long(u64),
     Map(&'a [(&'a str, Value<'a>)]),
     List,
+    Items(&'a [Value<'a>]),
 }
 
 /// MaxMind DB File Format Specification v2.0, "Output Data Section": control byte of type and size, then the payload.
@@ -59,6 +60,10 @@ fn put(out: &mut Vec<u8>, value: &Value<'_>) {
         }
         // An extended type: 11 is an array.
         Value::List => out.extend_from_slice(&[0, 11 - 7]),
+        Value::Items(items) => {
+            out.extend_from_slice(&[items.len() as u8, 11 - 7]);
+            items.iter().for_each(|item| put(out, item));
+        }
     }
 }
 
@@ -134,6 +139,35 @@ fn what_the_caller_tells_is_not_looked_up() {
     let told = ClientDetails { country: Country::from_code("AT"), ..ClientDetails::default() };
 
     assert_eq!(looked_up(&databases, "198.51.100.7", told), (Country::from_code("AT"), Some(64_500)));
+}
+
+#[test]
+fn a_file_of_cities_tells_the_part_of_the_country_unless_the_caller_means_another_country() {
+    let city = database(&Value::Map(&[
+        ("country", Value::Map(&[("iso_code", Value::Text("DE"))])),
+        (
+            "subdivisions",
+            Value::Items(&[
+                Value::Map(&[("iso_code", Value::Text("BY"))]),
+                Value::Map(&[("iso_code", Value::Text("09"))]),
+            ]),
+        ),
+    ]));
+    let databases = opened(&[of_systems(64_500), of_countries("DE"), city]).unwrap();
+    let region = |country: Option<&str>, part: Option<&str>| {
+        let mut client = ClientDetails {
+            country: country.and_then(Country::from_code),
+            subdivision: part.and_then(Subdivision::from_code),
+            ..ClientDetails::default()
+        };
+        databases.complete("198.51.100.7".parse().unwrap(), &mut client);
+        client.region().map(|region| region.to_string()).unwrap_or_default()
+    };
+
+    assert_eq!(region(None, None), "DE-BY", "the first is the largest");
+    assert_eq!(region(Some("DE"), None), "DE-BY");
+    assert_eq!(region(Some("DE"), Some("HB")), "DE-HB");
+    assert_eq!(region(Some("AT"), None), "AT");
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub enum ReadError {
         #[source]
         source: RedisError,
     },
+    /// It did not answer in time.
+    #[error("the old Redis does not answer in time")]
+    TimedOut,
     /// The training data are of another type than a list.
     #[error("{key} is a {kind} and no list of training records")]
     NoList {
@@ -69,6 +72,14 @@ pub enum ReadError {
     /// Too much altogether.
     #[error("the training records have more than 256 MiB together; nothing was imported")]
     TooMuch,
+    /// A key that is to be written holds something that the original never puts there.
+    #[error("{key} is a {kind}, which no script of the original makes of it; nothing was written: delete or rename it")]
+    Foreign {
+        /// The key, without names of accounts.
+        key: String,
+        /// Its type.
+        kind: String,
+    },
     /// The server answers with something else than was asked for.
     #[error("the old Redis answers in another form than was asked for")]
     Unexpected,

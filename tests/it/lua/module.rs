@@ -80,13 +80,34 @@ fn each_function_is_one_command_after_the_question_whether_machine_learning_is_e
         "POST /v1/feedback",
     ];
     for (code, command) in CALLS.iter().zip(commands) {
-        let server = broken::Server::saying(200, r#"{"verdict":"allow","reason":"no trained model"}"#);
+        let server = broken::Server::saying(200, r#"{"learning_mode":true,"enabled":true}"#);
         let nauthilus = Nauthilus::new(Version::V2, &[("NAUTHILUS_NEURAL_URL", &server.url())]);
 
         call(&nauthilus, code);
 
         let sent: Vec<String> = nauthilus.sent().iter().map(|sent| format!("{} {}", sent.method, sent.path)).collect();
-        assert_eq!(sent, ["POST /v1/score", command], "{code}");
+        assert_eq!(sent, ["GET /v1/learning-mode", command], "{code}");
+    }
+}
+
+#[test]
+fn whether_machine_learning_is_enabled_is_read_from_the_field_that_says_so_and_from_no_sentence() {
+    const DISABLED: &str = "machine learning is disabled in nauthilus-neural (ml.enabled = false)";
+    for (answer, disabled) in [
+        (json!({ "learning_mode": false, "enabled": true, "reason": "machine learning is disabled: …" }), false),
+        (json!({ "learning_mode": false, "enabled": false, "reason": "anything else" }), true),
+        // A daemon that does not say is one from before the field.
+        (json!({ "learning_mode": false }), false),
+    ] {
+        let server = broken::Server::saying(200, answer.to_string());
+        let nauthilus = Nauthilus::new(Version::V2, &[("NAUTHILUS_NEURAL_URL", &server.url())]);
+
+        let (_, message) = call(&nauthilus, "set_learning_mode(false)");
+        let commands = nauthilus.sent().iter().filter(|sent| sent.method == "PUT").count();
+
+        assert_eq!((message == DISABLED, commands), (disabled, usize::from(!disabled)), "{answer}");
+        assert_eq!(call(&nauthilus, "get_learning_mode()").0, disabled, "{answer}");
+        assert_eq!(nauthilus.sent().last().map(|sent| sent.path.clone()).as_deref(), Some("/v1/learning-mode"));
     }
 }
 
@@ -147,6 +168,7 @@ async fn with_machine_learning_disabled_nothing_reports_a_success() {
     }
 
     assert_eq!(call(&nauthilus, "get_learning_mode()").0, true);
+    assert_eq!(daemon.http.get("/v1/learning-mode").await.body["enabled"], false);
     let status = daemon.status().await;
     assert_eq!((&status["feedback"]["pending"], &status["mode"]), (&json!(0), &Value::Null));
 }

@@ -62,7 +62,7 @@ impl Field {
             Self::Password => attempt.password = None,
             Self::Protocol => attempt.protocol = Protocol::Unknown,
             Self::UserFound => attempt.user_found = None,
-            Self::Country => attempt.client.country = None,
+            Self::Country => (attempt.client.country, attempt.client.subdivision) = (None, None),
             Self::Asn => attempt.client.asn = None,
             Self::UserAgent => attempt.client.user_agent = None,
             Self::ClientId => attempt.client.client_id = None,

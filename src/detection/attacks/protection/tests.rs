@@ -16,8 +16,8 @@ fn ip(last: u8) -> IpAddr {
     [10, 0, last, 7].into()
 }
 
-fn country() -> Country {
-    Country::from_code("BR").unwrap()
+fn country() -> Region {
+    Region::from_code("BR").unwrap()
 }
 
 fn stance(protection: &Protection, seconds: i64, known_good: bool) -> Stance {
@@ -96,6 +96,31 @@ fn resetting_an_account_leaves_the_rest() {
 }
 
 #[test]
+fn a_blocked_part_of_a_country_leaves_the_rest_of_it_alone_and_survives_storage() {
+    let options = AttackOptions::default();
+    let region = |code| Region::from_code(code).unwrap();
+    let mut other = Protection::default();
+    other.block_region(region("DE-HB"), at(0));
+    other.block_region(region("BR"), at(0));
+    let stored: Protection = serde_json::from_str(&serde_json::to_string(&other).unwrap()).unwrap();
+    let mut protection = Protection::default();
+    protection.merge(&stored, at(1), &options);
+
+    let blocked = |code, second| {
+        let stance = protection.stance(at(second), ip(1), account(1), Some(region(code)), false, &options);
+        stance.block
+    };
+    let asked = ["DE-HB", "DE-BY", "DE", "BR", "BR-SP"].map(|code| blocked(code, 10));
+    assert_eq!(asked, [true, false, false, true, true]);
+    let shown: Vec<String> = protection.blocked_regions(at(10), &options).iter().map(Region::to_string).collect();
+    assert_eq!(shown, ["BR", "DE-HB"]);
+    assert!(!blocked("DE-HB", 3600), "it ends");
+    // As it was stored before there were parts.
+    let old: Protection = serde_json::from_str(r#"{"regions":{"16978":1767571200000}}"#).unwrap();
+    assert!(old.region_blocked(region("BR"), at(10), &options));
+}
+
+#[test]
 fn what_the_signals_ask_for_follows_their_level() {
     let options = AttackOptions::default();
     let of = |threat| {
@@ -119,7 +144,8 @@ fn random(rng: &mut Rng) -> Protection {
             1 => protection.reset_account(account(rng.below(5)), when),
             2 => protection.protect_site(when),
             3 => protection.monitor(when),
-            4 => protection.block_region(country(), when),
+            4 => protection
+                .block_region(Region::from_code(["BR", "BR-SP", "DE-BY"][rng.below(3) as usize]).unwrap(), when),
             5..8 => protection.limit(ip(rng.below(20) as u8), when),
             _ => protection.protect_account(account(rng.below(20)), when),
         }

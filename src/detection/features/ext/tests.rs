@@ -82,6 +82,7 @@ const NEW: [&str; 5] = ["protocol_new", "asn_new", "country_new", "user_agent_ne
 fn web(seconds: i64) -> Attempt {
     let client = ClientDetails {
         country: Country::from_code("DE"),
+        subdivision: None,
         asn: Asn::new(64_500),
         user_agent: Some(ClientTag::new(1)),
         client_id: Some(ClientTag::new(2)),
@@ -93,6 +94,7 @@ fn web(seconds: i64) -> Attempt {
 fn elsewhere_on_the_web(seconds: i64) -> Attempt {
     let client = ClientDetails {
         country: Country::from_code("FR"),
+        subdivision: None,
         asn: Asn::new(64_501),
         user_agent: Some(ClientTag::new(3)),
         client_id: Some(ClientTag::new(4)),
