@@ -51,6 +51,7 @@ use crate::tasks::heartbeat::Heartbeat;
 use crate::tasks::housekeeping::{self, Housekeeping};
 use crate::tasks::labeller::Labeller;
 use crate::tasks::network_lists::NetworkLists;
+use crate::tasks::overrides::{self, OverrideWatch};
 use crate::tasks::pseudonyms::Pseudonyms;
 use crate::tasks::publisher::{self, Publisher};
 use crate::tasks::replication::{self, Appender, Replication};
@@ -162,6 +163,7 @@ impl Node {
         }));
         let position = load_checkpoint(&state_dir, &scorer);
         attack_monitor::restore(&state_dir, scorer.attacks(), clock::now());
+        overrides::restore(&state_dir, scorer.overrides());
 
         let registry_changed = Arc::new(Notify::new());
         let swapped = Arc::new(Notify::new());
@@ -210,6 +212,13 @@ impl Node {
             state_dir: Arc::clone(&state_dir),
             metrics: Arc::clone(&metrics),
         };
+        let overrides = OverrideWatch {
+            store: Arc::clone(&store),
+            slot: Arc::clone(scorer.overrides()),
+            state_dir: Arc::clone(&state_dir),
+            metrics: Arc::clone(&metrics),
+            following: Arc::default(),
+        };
         let attack_watch = AttackWatch {
             store: Arc::clone(&store),
             scorer: Arc::clone(&scorer),
@@ -247,6 +256,7 @@ impl Node {
             replication: Arc::clone(&replication),
             features: features.clone(),
             attack_watch: attack_watch.clone(),
+            overrides: overrides.clone(),
             rehearsal: Rehearsal::default(),
             registry_changed: Arc::clone(&registry_changed),
             feedback_given: Arc::clone(&feedback_given),
@@ -326,6 +336,7 @@ impl Node {
                 state_dir: state_dir.clone(),
                 high_water: high_water.clone(),
                 features: features.clone(),
+                overrides,
                 metrics: metrics.clone(),
                 registry_changed: registry_changed.clone(),
                 swapped: swapped.clone(),

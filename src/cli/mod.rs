@@ -19,6 +19,7 @@ mod generate;
 mod import;
 mod input;
 mod offline;
+mod overrides;
 mod progress;
 mod render;
 mod replay;
@@ -105,6 +106,11 @@ enum Command {
     Features {
         #[command(subcommand)]
         action: FeaturesAction,
+    },
+    /// Release or block an account from a network for some time
+    Override {
+        #[command(subcommand)]
+        action: overrides::OverrideAction,
     },
     /// Say whether a scored request was an attack
     Feedback(FeedbackArgs),
@@ -231,6 +237,7 @@ pub fn main() -> ExitCode {
         Command::Approve { training_id, discard } => steer::approve(&common, training_id.as_deref(), discard),
         Command::LearningMode { mode } => steer::learning_mode(&common, mode),
         Command::Features { action } => steer::features(&common, &action),
+        Command::Override { action } => overrides::run(&common, &action),
         Command::Feedback(args) => steer::feedback(&common, &args),
         Command::Explain { request_id } => steer::explain(&common, &request_id),
         Command::History => steer::history(&common),

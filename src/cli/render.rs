@@ -217,6 +217,17 @@ pub fn history(history: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `override list`.
+pub fn overrides(list: &Value) -> Result<(), Failure> {
+    let columns = ["id", "kind", "account", "network", "until", "by", "reason"];
+    let mut table = table(&columns);
+    for entry in list.as_array().into_iter().flatten() {
+        table.add_row(columns.map(|column| text(&entry[column])).to_vec());
+    }
+    out!("{table}");
+    Ok(())
+}
+
 /// `audit`.
 pub fn audit(trail: &Value) -> Result<(), Failure> {
     let columns = ["at", "who", "origin", "peer", "node", "command", "outcome"];

@@ -11,8 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::ControlError;
 use super::attacks::AttackCommand;
+use super::overrides::{OverrideCommand, OverrideOrder, OverridePair};
 use crate::detection::additional::SLOTS_MAX;
 use crate::detection::attempt::Timestamp;
+use crate::detection::overrides::OverrideKind;
 use crate::detection::record::RecordError;
 use crate::store::upstream::training::Batch;
 
@@ -77,6 +79,8 @@ pub enum Command {
     History,
     /// About distributed attacks.
     Attacks(AttackCommand),
+    /// About single pairs of an account and a network.
+    Override(OverrideCommand),
     /// Show who had what done, newest first.
     Audit {
         /// Most entries, 1 to [`AUDIT_SHOWN_MAX`].
@@ -150,6 +154,7 @@ impl Command {
             Self::History => "history",
             Self::Audit { .. } => "audit",
             Self::Attacks(command) => command.name(),
+            Self::Override(command) => command.name(),
             Self::Features => "features",
             Self::RemoveFeatures { .. } => "remove_features",
         }
@@ -157,8 +162,10 @@ impl Command {
 
     /// Whether the command is audited.
     pub fn changes_something(&self) -> bool {
-        if let Self::Attacks(command) = self {
-            return command.changes_something();
+        match self {
+            Self::Attacks(command) => return command.changes_something(),
+            Self::Override(command) => return command.changes_something(),
+            _ => {}
         }
         !matches!(
             self,
@@ -204,6 +211,7 @@ impl Command {
                 names.iter().try_for_each(|name| word("names", Some(name)))?;
             }
             Self::Attacks(command) => command.check()?,
+            Self::Override(command) => command.check()?,
             _ => {}
         }
         Ok(self)
@@ -245,10 +253,15 @@ struct Fields {
     names: Option<Vec<String>>,
     training_id: Option<String>,
     discard: Option<bool>,
+    network: Option<String>,
+    until: Option<String>,
+    duration: Option<String>,
+    reason: Option<String>,
+    override_id: Option<String>,
 }
 
 /// Every field that a message may have.
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 24] = [
     "command",
     "id",
     "reply_to",
@@ -268,6 +281,11 @@ const FIELDS: [&str; 19] = [
     "names",
     "training_id",
     "discard",
+    "network",
+    "until",
+    "duration",
+    "reason",
+    "override_id",
 ];
 
 impl Message {
@@ -318,11 +336,17 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
         ("names", fields.names.is_some()),
         ("training_id", fields.training_id.is_some()),
         ("discard", fields.discard.is_some()),
+        ("network", fields.network.is_some()),
+        ("until", fields.until.is_some()),
+        ("duration", fields.duration.is_some()),
+        ("reason", fields.reason.is_some()),
+        ("override_id", fields.override_id.is_some()),
     ];
     let only = |allowed: &[&str]| match given.iter().find(|(name, given)| *given && !allowed.contains(name)) {
         Some((name, _)) => Err(invalid(name, "does not belong to this command")),
         None => Ok(()),
     };
+    let text = |name, value: &Option<String>| value.clone().ok_or_else(|| invalid(name, "is missing"));
     match fields.command.as_str() {
         "train" => {
             only(&["samples", "epochs", "wait", "tune"])?;
@@ -351,7 +375,6 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
         }
         "feedback" => {
             only(&["is_brute_force", "request_id", "client_ip", "username", "author"])?;
-            let text = |name, value: &Option<String>| value.clone().ok_or_else(|| invalid(name, "is missing"));
             Ok(Command::Feedback(FeedbackCommand {
                 is_brute_force: fields.is_brute_force.ok_or_else(|| invalid("is_brute_force", "is missing"))?,
                 request_id: text("request_id", &fields.request_id)?,
@@ -365,6 +388,23 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
             only(&["names"])?;
             let names = fields.names.clone().ok_or_else(|| invalid("names", "is missing"))?;
             Ok(Command::RemoveFeatures { names })
+        }
+        order @ ("override_release" | "override_block") => {
+            only(&["username", "network", "until", "duration", "reason"])?;
+            Ok(Command::Override(OverrideCommand::Put(OverrideOrder {
+                kind: if order == "override_block" { OverrideKind::Block } else { OverrideKind::Release },
+                username: text("username", &fields.username)?,
+                network: text("network", &fields.network)?,
+                until: fields.until.clone(),
+                duration: fields.duration.clone(),
+                reason: text("reason", &fields.reason)?,
+            })))
+        }
+        "override_remove" => {
+            only(&["override_id", "username", "network"])?;
+            let (username, network) = (fields.username.clone(), fields.network.clone());
+            let pair = OverridePair { id: fields.override_id.clone(), username, network };
+            Ok(Command::Override(OverrideCommand::Remove(pair)))
         }
         _ => Err(invalid("command", "is unknown")),
     }
@@ -461,13 +501,25 @@ mod tests {
             (r#"{"command":"remove_features","names":[]}"#, "names"),
             (r#"{"command":"remove_features","names":["a\nb"]}"#, "names"),
             (r#"{"command":"learning_mode"}"#, "enabled"),
+            (r#"{"command":"override_block","username":"alice","network":"192.0.2.1"}"#, "reason"),
+            (r#"{"command":"override_block","username":"a","network":"192.0.2.1/40","reason":"r"}"#, "network"),
+            (r#"{"command":"override_release","network":"192.0.2.1","reason":"r"}"#, "username"),
+            (
+                r#"{"command":"override_release","username":"a","network":"192.0.2.1","reason":"r","enabled":true}"#,
+                "enabled",
+            ),
+            (r#"{"command":"override_remove","username":"alice"}"#, "id"),
+            (r#"{"command":"reset","network":"192.0.2.1"}"#, "network"),
             (r#"{"command":"train","epochs":0}"#, "epochs"),
             (r#"{"command":"train","samples":99999999999}"#, "samples"),
             (r#"{"command":"rollback","generation":0}"#, "generation"),
             (r#"{"command":"reset","expires_at":"tomorrow"}"#, "expires_at"),
             (r#"{"command":"feedback","request_id":"r","client_ip":"192.0.2.1","username":"u"}"#, "is_brute_force"),
             (r#"{"command":"reset""#, "body"),
-            (r#"["reset",null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null]"#, "object"),
+            (
+                r#"["reset",null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null]"#,
+                "object",
+            ),
             ("not json", "body"),
         ] {
             let error = parse(text).expect_err(text);
@@ -488,6 +540,20 @@ mod tests {
             let error = parse(text).expect_err(text);
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn pairs_are_ordered_for_and_released_by_message() {
+        let text =
+            r#"{"command":"override_block","username":"alice","network":"192.0.2.1","duration":"2h","reason":"r"}"#;
+        let Command::Override(OverrideCommand::Put(order)) = parse(text).expect("complete").command else { panic!() };
+        assert_eq!((order.kind, order.duration.as_deref()), (OverrideKind::Block, Some("2h")));
+
+        let released = parse(&text.replace("block", "release")).expect("complete").command;
+        assert_eq!((released.name(), released.is_fleet_wide()), ("override_release", true));
+        let text = r#"{"command":"override_remove","override_id":"0011223344556677","id":"r1"}"#;
+        let removed = parse(text).expect("complete");
+        assert_eq!((removed.command.name(), removed.id.as_deref()), ("override_remove", Some("r1")));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod explain;
 pub mod feedback;
 mod history;
 mod modes;
+pub mod overrides;
 mod rehearsal;
 pub mod status;
 mod upstream;
@@ -33,6 +34,7 @@ use crate::store::registry::{ModelId, RollbackReply, TriggerKey};
 use crate::store::{Store, StoreError};
 use crate::tasks::attack_monitor::AttackWatch;
 use crate::tasks::features::Features;
+use crate::tasks::overrides::OverrideWatch;
 use crate::tasks::publisher::{PublishError, PublisherHandle};
 use crate::tasks::replication::Replication;
 use crate::tasks::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
@@ -40,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub use attacks::{AttackCommand, Simulation};
 pub use command::{Caller, Command, TrainCommand};
+pub use overrides::{OverrideCommand, OverrideOrder, OverridePair};
 pub(crate) use rehearsal::Rehearsal;
 pub use status::StatusView;
 
@@ -114,6 +117,7 @@ pub struct ControlHandle {
     pub(crate) replication: Arc<Replication>,
     pub(crate) features: Features,
     pub(crate) attack_watch: AttackWatch,
+    pub(crate) overrides: OverrideWatch,
     pub(crate) rehearsal: Rehearsal,
     pub(crate) registry_changed: Arc<Notify>,
     pub(crate) feedback_given: Arc<Notify>,
@@ -167,6 +171,7 @@ impl ControlHandle {
             Command::History => self.history().await,
             Command::Audit { limit } => self.audit_trail(limit).await,
             Command::Attacks(command) => self.attacks(command).await,
+            Command::Override(command) => self.overridden(command, caller).await,
             Command::Features => Ok(self.list_features()),
             Command::Import(batch) => self.import(batch).await,
             Command::Export => self.export(),

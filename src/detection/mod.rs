@@ -8,7 +8,7 @@
 //! names); [`features`] computes its snapshot from [`activity`]; [`verdict`] turns a probability into an answer;
 //! [`tracker`] holds what one node has seen and applies the [`event`]s of the others; [`pending`] remembers whose outcome
 //! is still open; [`attacks`] finds what is spread over many addresses or accounts;
-//! [`networks`] holds large lists of networks.
+//! [`networks`] holds large lists of networks, [`overrides`] what operators have ordered for single pairs.
 
 pub mod activity;
 pub mod additional;
@@ -19,6 +19,7 @@ pub(crate) mod codec;
 pub mod event;
 pub mod features;
 pub mod networks;
+pub mod overrides;
 pub mod pending;
 pub mod pseudonym;
 pub mod record;

@@ -71,6 +71,9 @@ pub struct AttemptRecord {
     /// Address of the client. Required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<String>,
+    /// The client's address as `client_ip` has it from its own client, if that is a trusted one: web mail, a proxy, a director.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded_ip: Option<String>,
     /// The name as typed. Required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -159,9 +162,10 @@ fn place(country: Option<&str>, region: Option<&str>) -> (Option<Country>, Optio
 }
 
 /// All fields, for naming the one that does not parse.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "ts",
     "client_ip",
+    "forwarded_ip",
     "username",
     "success",
     "protocol",
@@ -252,6 +256,8 @@ pub struct Truth {
 pub struct CheckedRecord {
     /// Canonical, bounded, pseudonymised.
     pub attempt: Attempt,
+    /// Where `client_ip` says that its client is; counts only if it may say so.
+    pub forwarded_ip: Option<IpAddr>,
     /// The caller's request id, or a new one.
     pub request_id: String,
     /// What became of it, if that is known.
@@ -304,6 +310,7 @@ impl AttemptRecord {
     ) -> Result<CheckedRecord, RecordError> {
         let ts = check_ts(self.ts.as_deref(), fallback_ts, now)?;
         let client_ip = check_ip(self.client_ip.as_deref())?;
+        let forwarded_ip = filled(&self.forwarded_ip).map(|ip| check_address("forwarded_ip", ip)).transpose()?;
         let username = self.username.as_deref().ok_or_else(|| RecordError::new("username", "is missing"))?;
         check_name("username", username)?;
         let account = filled(&self.account);
@@ -358,7 +365,7 @@ impl AttemptRecord {
             no_auth: self.no_auth.unwrap_or(false),
             static_rule_triggered: self.static_rule_triggered.unwrap_or(false),
         };
-        Ok(CheckedRecord { attempt, request_id, outcome, given, truth })
+        Ok(CheckedRecord { attempt, forwarded_ip, request_id, outcome, given, truth })
     }
 }
 
@@ -384,8 +391,12 @@ fn check_ts(text: Option<&str>, fallback: Option<Timestamp>, now: Timestamp) -> 
 
 /// Parses and canonicalises the address of a client; used wherever a caller names one. Errors are about `client_ip`.
 pub fn check_ip(text: Option<&str>) -> Result<IpAddr, RecordError> {
-    let refuse = |error: &str| Err(RecordError::new("client_ip", error));
-    let Some(text) = text else { return refuse("is missing") };
+    let text = text.ok_or_else(|| RecordError::new("client_ip", "is missing"))?;
+    check_address("client_ip", text)
+}
+
+fn check_address(field: &'static str, text: &str) -> Result<IpAddr, RecordError> {
+    let refuse = |error: &str| Err(RecordError::new(field, error));
     if text.is_empty() {
         return refuse("must not be empty");
     }

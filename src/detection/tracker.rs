@@ -15,6 +15,8 @@ mod checkpoint;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::activity::{Activity, ActivityLimits, HOUR_MS};
 use super::attempt::{Attempt, Outcome, RequestKey, Timestamp};
 use super::event::{AttemptEvent, BootId, Decision, Snapshot};
@@ -161,6 +163,12 @@ impl Tracker {
             serial: 0,
             evicted: 0,
         }
+    }
+
+    /// Says which addresses stand for many people; see [`Activity::set_shared`].
+    pub fn set_shared(&mut self, networks: &[IpNet]) {
+        self.live.set_shared(networks);
+        self.history.set_shared(networks);
     }
 
     /// Changes the caps; what is over them leaves with the next insertions.

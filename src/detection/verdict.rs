@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::overrides::OverrideKind;
+
 /// The answer, from the mildest to the strongest. It is meant for one client network and one account, never for a whole
 /// account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -73,6 +75,8 @@ pub struct Measure {
 /// Everything that the verdict depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct VerdictInput {
+    /// What an operator has ordered for this account and network; `None` without an order.
+    pub ordered: Option<OverrideKind>,
     /// The client network or the account is on a list of trusted ones.
     pub trusted: bool,
     /// `ml.enabled`.
@@ -110,12 +114,15 @@ pub struct VerdictAnswer {
     /// What the caller should do.
     pub verdict: Verdict,
     /// The stronger of what the model and attack protection would have said, whether or not they have a say;
-    /// [`Verdict::Allow`] when there is neither. Protection has nothing to say about what is trusted.
+    /// [`Verdict::Allow`] when there is neither. Protection has nothing to say about what is trusted. Where an operator has
+    /// ordered something, it is that.
     pub would_be: Verdict,
     /// What the model alone would have said with its own threshold; [`Verdict::Allow`] when there is none.
     pub model: Verdict,
-    /// Attack protection had its say: not where static rules alone decide, nor for what is trusted.
+    /// Attack protection had its say: not where static rules alone decide, nor for what is trusted or ordered.
     pub heeds_protection: bool,
+    /// The order of an operator that decided; `None` in dry run, and where a static rule stands against a release.
+    pub by_order: Option<OverrideKind>,
     /// Why, in a few words for people.
     pub reason: &'static str,
 }
@@ -124,11 +131,43 @@ pub struct VerdictAnswer {
 pub fn decide(input: &VerdictInput) -> VerdictAnswer {
     let model = model_verdict(input, input.block_threshold);
     let capped = model_verdict(input, lowered(input.block_threshold, input.threshold_cap));
-    let (verdict, reason) = choose(input, capped);
+    let (verdict, reason, by_order) = obeyed(input, capped);
     let asked = input.protection.filter(|_| !input.trusted).map_or(Verdict::Allow, |measure| measure.verdict);
-    let would_be = if input.trusted { model } else { capped.max(asked) };
-    let heeds_protection = !input.trusted && only_rules_decide(input).is_none();
-    VerdictAnswer { verdict, would_be, model, heeds_protection, reason }
+    let would_be = match input.ordered {
+        Some(OverrideKind::Block) => Verdict::Block,
+        Some(OverrideKind::Release) => Verdict::Allow,
+        None if input.trusted => model,
+        None => capped.max(asked),
+    };
+    let heeds_protection = input.ordered.is_none() && !input.trusted && only_rules_decide(input).is_none();
+    VerdictAnswer { verdict, would_be, model, heeds_protection, by_order, reason }
+}
+
+/// An operator's order stands above everything but a dry run. A release silences model and protection and lifts no rule.
+fn obeyed(input: &VerdictInput, model: Verdict) -> (Verdict, &'static str, Option<OverrideKind>) {
+    let Some(kind) = input.ordered.filter(|_| !input.dry_run) else {
+        let (verdict, reason) = choose(input, model);
+        return (verdict, reason, None);
+    };
+    match kind {
+        OverrideKind::Block => (Verdict::Block, "an operator has blocked this account from this network", Some(kind)),
+        OverrideKind::Release if !input.trusted && rule_stands(input) => {
+            (Verdict::Block, "a static rule hit, and an operator's release lifts no rule", None)
+        }
+        OverrideKind::Release => {
+            (Verdict::Allow, "an operator has released this account from this network", Some(kind))
+        }
+    }
+}
+
+/// Whether the rule of the caller blocks even if the model has nothing to say against the attempt.
+fn rule_stands(input: &VerdictInput) -> bool {
+    match (input.override_rules, input.probability) {
+        (Some(rule), Some(_)) if only_rules_decide(input).is_none() => {
+            weighted(&VerdictInput { threshold_cap: None, ..*input }, rule, 0.0).0 == Verdict::Block
+        }
+        _ => input.static_rule_triggered,
+    }
 }
 
 /// A threshold under the cap of attack protection. None stays none: data that support no threshold support no cap either.
@@ -242,6 +281,71 @@ mod tests {
 
     fn verdict(input: VerdictInput) -> Verdict {
         decide(&input).verdict
+    }
+
+    const fn ordered(kind: OverrideKind, input: VerdictInput) -> VerdictInput {
+        VerdictInput { ordered: Some(kind), ..input }
+    }
+
+    #[test]
+    fn a_block_by_an_operator_stands_above_everything_but_a_dry_run() {
+        for row in [
+            serving(0.0),
+            VerdictInput { learning_mode: true, ..serving(0.0) },
+            VerdictInput { enabled: false, ..serving(0.0) },
+            VerdictInput { trained: false, probability: None, ..serving(0.0) },
+            VerdictInput { known_good: true, ..serving(0.0) },
+            VerdictInput { trusted: true, ..serving(0.0) },
+        ] {
+            let answer = decide(&ordered(OverrideKind::Block, row));
+            assert_eq!((answer.verdict, answer.would_be), (Verdict::Block, Verdict::Block), "{row:?}");
+            assert_eq!((answer.by_order, answer.model), (Some(OverrideKind::Block), Verdict::Allow), "{row:?}");
+            assert!(answer.reason.contains("operator has blocked") && !answer.heeds_protection, "{}", answer.reason);
+        }
+        let dry = decide(&ordered(OverrideKind::Block, VerdictInput { dry_run: true, ..serving(0.0) }));
+        assert_eq!((dry.verdict, dry.would_be, dry.by_order), (Verdict::Allow, Verdict::Block, None));
+    }
+
+    #[test]
+    fn a_release_silences_model_and_protection_and_lifts_no_rule() {
+        let protection = asks(Verdict::Block);
+        for row in [
+            serving(1.0),
+            VerdictInput { protection, ..serving(0.0) },
+            VerdictInput { protection: asks(Verdict::StepUp), ..serving(0.0) },
+            VerdictInput { threshold_cap: Some(0.1), ..serving(0.6) },
+            VerdictInput { protection, learning_mode: true, ..serving(1.0) },
+        ] {
+            let released = decide(&ordered(OverrideKind::Release, row));
+            assert_eq!((released.verdict, released.would_be), (Verdict::Allow, Verdict::Allow), "{row:?}");
+            assert_eq!((released.by_order, released.heeds_protection), (Some(OverrideKind::Release), false), "{row:?}");
+
+            let hit = decide(&ordered(OverrideKind::Release, VerdictInput { static_rule_triggered: true, ..row }));
+            assert_eq!((hit.verdict, hit.by_order), (Verdict::Block, None), "{row:?}");
+            assert!(hit.reason.contains("lifts no rule"), "{}", hit.reason);
+        }
+        assert_eq!(
+            decide(&ordered(OverrideKind::Release, serving(1.0))).model,
+            Verdict::Block,
+            "its own word is known"
+        );
+    }
+
+    #[test]
+    fn a_release_is_never_worse_than_no_release() {
+        let weak = WeightedRule { static_weight: 0.4, ml_weight: 0.6, threshold: 0.7 };
+        let strong = WeightedRule { static_weight: 0.8, ..weak };
+        for (rule, p, without, with) in [
+            (weak, 0.1, Verdict::Allow, Verdict::Allow),
+            (weak, 0.9, Verdict::Block, Verdict::Allow),
+            (strong, 0.0, Verdict::Block, Verdict::Block),
+        ] {
+            let input = VerdictInput { override_rules: Some(rule), static_rule_triggered: true, ..serving(p) };
+            let released = decide(&ordered(OverrideKind::Release, input));
+            assert_eq!((verdict(input), released.verdict), (without, with), "{rule:?} {p}");
+        }
+        let trusted = VerdictInput { trusted: true, static_rule_triggered: true, ..serving(1.0) };
+        assert_eq!(verdict(ordered(OverrideKind::Release, trusted)), Verdict::Allow);
     }
 
     #[test]

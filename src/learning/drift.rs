@@ -5,8 +5,9 @@
 //! the second raises an alarm. What follows from an alarm is not decided here.
 //!
 //! Some features tell of the hour, the site or a whole provider: thousands of rows share one value, so that a few hours
-//! differ from weeks of training whatever happens. They raise no alarm, neither themselves nor through the score, which
-//! is that of the same attempt on an ordinary day: with those features at their medians of the training.
+//! differ from weeks of training whatever happens. Others tell what is done to an account, and its user logs in with the
+//! traces of an attacker. Neither kind raises an alarm, neither itself nor through the score, which is that of the same
+//! attempt on an ordinary day: with those features at their medians of the training.
 
 use serde::{Deserialize, Serialize};
 
@@ -83,8 +84,8 @@ pub struct FeatureShift {
     pub name: String,
     /// The index, from 0.
     pub psi: f64,
-    /// Whether it counts. What tells the hour or the state of the site or of a whole provider is about the same in many
-    /// rows of an hour, so any few hours differ from weeks of training; it is reported only.
+    /// Whether it counts. What tells the hour, the state of the site or of a whole provider, or what is done to an account
+    /// is reported only.
     pub telling: bool,
 }
 
@@ -134,13 +135,14 @@ pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
 /// One in so many features must have moved for an alarm.
 const MOVED_PART: usize = 4;
 
-/// Features outside the groups of the hour and the site that say nothing of who logs in: the state of a provider is that of
-/// all its customers, and the age of an address grows for as long as the counters have been running.
-const NOT_TELLING: [&str; 2] = ["asn_failure_share_24h", "source_age_s"];
+/// Features outside the groups that say nothing of who logs in which say nothing of it either: the state of a provider is
+/// that of all its customers, the age of an address grows for as long as the counters have been running, and guesses at an
+/// account are those of everybody.
+const NOT_TELLING: [&str; 3] = ["asn_failure_share_24h", "source_age_s", "user_guesses_24h"];
 
 /// Whether a feature that moves says anything about who logs in.
 fn tells(name: &str, group: Group) -> bool {
-    !matches!(group, Group::Time | Group::Global) && !NOT_TELLING.contains(&name)
+    !matches!(group, Group::Time | Group::Global | Group::AccountUnderAttack) && !NOT_TELLING.contains(&name)
 }
 
 impl Reference {

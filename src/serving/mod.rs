@@ -12,6 +12,7 @@ pub mod geo;
 pub mod heard;
 pub mod hindsight;
 pub mod mode;
+pub mod overrides;
 pub mod prior;
 pub mod schema;
 pub mod scorer;

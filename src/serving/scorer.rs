@@ -25,6 +25,7 @@ use super::geo::GeoDatabases;
 use super::heard::Heard;
 use super::hindsight::{Inbox, Memory};
 use super::mode::{self, LearningMode};
+use super::overrides::OverrideSlot;
 use super::prior;
 use super::schema::SchemaSlot;
 use super::site::Site;
@@ -57,6 +58,7 @@ pub struct Scorer {
     log: Arc<AttemptLog>,
     /// Of distributed attacks; has locks of its own.
     attacks: Arc<Attacks>,
+    overrides: Arc<OverrideSlot>,
     metrics: Arc<Metrics>,
 }
 
@@ -105,6 +107,8 @@ impl Scorer {
         let prior = prior::of(&config).map(Arc::new);
         let memory = Mutex::new(Memory::new(config.limits.hindsight_bytes_max));
         let attacks = Arc::new(Attacks::new(&config));
+        let mut tracker = Tracker::new(limits);
+        tracker.set_shared(&config.lists.trusted_networks);
         drop(config);
         Self {
             config: parts.config,
@@ -117,7 +121,7 @@ impl Scorer {
             mode: parts.mode,
             pseudonyms: ArcSwap::from_pointee(parts.pseudonymizer),
             state: Mutex::new(State {
-                tracker: Tracker::new(limits),
+                tracker,
                 inbox: Inbox::default(),
                 heard: Heard::default(),
                 pending: Pending::new(),
@@ -127,6 +131,7 @@ impl Scorer {
             }),
             memory,
             attacks,
+            overrides: Arc::default(),
             log: parts.log,
             metrics: parts.metrics,
         }
@@ -140,7 +145,10 @@ impl Scorer {
     /// Takes over lists, time zone and limits of a new configuration.
     pub fn reload(&self) {
         let config = self.config.load();
-        self.lock().tracker.set_limits(limits(&config));
+        let mut state = self.lock();
+        state.tracker.set_limits(limits(&config));
+        state.tracker.set_shared(&config.lists.trusted_networks);
+        drop(state);
         self.set_memory_limit(config.limits.hindsight_bytes_max);
         self.attacks.reload(&config);
         self.site.store(Arc::new(Site::new(&config, &self.pseudonyms.load())));
@@ -155,6 +163,11 @@ impl Scorer {
     /// The watch for distributed attacks, fed by what this scorer counts.
     pub fn attacks(&self) -> &Arc<Attacks> {
         &self.attacks
+    }
+
+    /// What operators have ordered for single pairs.
+    pub fn overrides(&self) -> &Arc<OverrideSlot> {
+        &self.overrides
     }
 
     /// What tasks tell of list files and of the blocklist service.
@@ -205,5 +218,7 @@ fn limits(config: &Config) -> TrackerLimits {
     TrackerLimits { activity: ActivityLimits::of_total(bytes_max), snapshots_max: config.attempts.snapshots_max }
 }
 
+#[cfg(test)]
+mod mail_site_tests;
 #[cfg(test)]
 mod tests;

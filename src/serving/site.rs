@@ -39,6 +39,11 @@ impl Site {
             || self.trusted_accounts.contains(&attempt.user)
     }
 
+    /// Whether the host at `ip` is believed when it says who its client is: it lies in a trusted network.
+    pub fn forwards(&self, ip: IpAddr) -> bool {
+        contains(&self.trusted_networks, ip)
+    }
+
     /// Whether `ip` lies in a network that the operator listed as suspicious.
     pub fn suspects(&self, ip: IpAddr) -> bool {
         contains(&self.suspicious_networks, ip)

@@ -55,6 +55,8 @@ pub enum AnnouncementKind {
     Mode,
     /// The set of additional features changed.
     Features,
+    /// An operator has ordered something for a pair, or takes an order back.
+    Overrides,
 }
 
 impl AnnouncementKind {
@@ -65,6 +67,7 @@ impl AnnouncementKind {
             Self::Reset => "reset",
             Self::Mode => "mode",
             Self::Features => "features",
+            Self::Overrides => "overrides",
         }
     }
 }

@@ -136,6 +136,11 @@ impl Keys {
         self.name("mode")
     }
 
+    /// Hash: what operators have ordered for single pairs, by id, and `revision`.
+    pub fn overrides(&self) -> String {
+        self.name("overrides")
+    }
+
     /// String: the pseudonym key that the fleet agreed on, hex.
     pub fn pseudonym_key(&self) -> String {
         self.name("pseudonym-key")
@@ -202,6 +207,7 @@ mod tests {
             keys.mode(),
             keys.candidate(),
             keys.candidate_model(),
+            keys.overrides(),
             keys.pseudonym_key(),
             keys.nodes(),
             keys.protection(),

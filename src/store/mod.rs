@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod entry;
 pub mod keys;
 pub mod mode;
+pub mod overrides;
 pub mod redis;
 pub mod registry;
 pub mod upstream;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::detection::event::BootId;
 use mode::{FleetMode, ModeChange, ModeReply};
+use overrides::{OverridesChange, OverridesReply, StoredOverrides};
 use registry::{
     Lease, LeaseReply, ModelId, PublishReply, PublishRequest, RefusalReply, RefusalRequest, Registry, ResetReply,
     RollbackReply, TriggerKey,
@@ -447,6 +449,12 @@ pub trait Store: Send + Sync + 'static {
     /// Switches learning mode for the fleet, if it still is what the change expects, notes time and last feedback with it,
     /// and announces it. With `history` the entry is written in the same step.
     fn set_learning_mode<'a>(&'a self, change: &'a ModeChange) -> Answer<'a, ModeReply>;
+
+    /// What operators have ordered for single pairs; `None` where its revision is the one that the caller knows.
+    fn overrides<'a>(&'a self, known: Option<&'a str>) -> Answer<'a, Option<StoredOverrides>>;
+
+    /// Changes what operators have ordered, in one step, and announces it; see [`OverridesChange`].
+    fn change_overrides<'a>(&'a self, change: &'a OverridesChange) -> Answer<'a, OverridesReply>;
 
     /// The fleet's pseudonym key: the stored one, or `proposed`, which is stored if there was none.
     fn shared_key(&self, proposed: [u8; 32]) -> Answer<'_, [u8; 32]>;

@@ -15,6 +15,7 @@ pub mod heartbeat;
 pub mod housekeeping;
 pub mod labeller;
 pub mod network_lists;
+pub mod overrides;
 pub mod pseudonyms;
 pub mod publisher;
 pub mod replication;

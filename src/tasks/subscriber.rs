@@ -1,4 +1,4 @@
-//! Keeps this node on the model and the mode that the registry points at.
+//! Keeps this node on the model and the mode that the registry points at, and on the fleet's list of features and overrides.
 //!
 //! A doorbell, a new subscription and a jittered poll all lead to the same `reconcile_once`: read the pointer, fetch,
 //! verify, swap. It writes nothing to the registry. Whatever is wrong with an artifact, the old model keeps serving.
@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::features::Features;
 use super::jittered;
+use super::overrides::OverrideWatch;
 use crate::learning::artifact::{Expectation, ModelArtifact};
 use crate::serving::mode::LearningMode;
 use crate::serving::slot::{ModelSlot, ServedModel};
@@ -35,6 +36,7 @@ pub struct Subscriber {
     pub(crate) state_dir: Arc<StateDir>,
     pub(crate) high_water: Arc<HighWaterFile>,
     pub(crate) features: Features,
+    pub(crate) overrides: OverrideWatch,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) registry_changed: Arc<Notify>,
     pub(crate) swapped: Arc<Notify>,
@@ -93,6 +95,11 @@ impl Subscriber {
         match self.features.follow().await {
             // A damaged list must not keep this node from a new model; what it knows of the list goes on counting.
             Err(StoreError::Corrupt { .. }) => self.metrics.store_error("read_features"),
+            followed => followed?,
+        }
+        match self.overrides.follow().await {
+            // What this node knows of the orders goes on counting.
+            Err(StoreError::Corrupt { .. }) => self.metrics.store_error("read_overrides"),
             followed => followed?,
         }
         let registry = self.store.registry().await?;

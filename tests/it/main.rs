@@ -21,6 +21,7 @@ mod labels;
 mod lua;
 mod mirror;
 mod modes;
+mod overrides;
 mod prior;
 mod privacy;
 mod protection;

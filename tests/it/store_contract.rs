@@ -5,6 +5,7 @@ mod embedded_only;
 mod fleet_state;
 mod messages;
 mod models;
+mod overrides;
 mod publishing;
 mod redis_only;
 
@@ -34,6 +35,7 @@ use self::attempts::*;
 use self::fleet_state::*;
 use self::messages::*;
 use self::models::*;
+use self::overrides::*;
 use self::publishing::*;
 use crate::support::eventually::eventually;
 use crate::support::redis::RedisServer;
@@ -97,6 +99,10 @@ on_both_stores!(
     a_mode_that_somebody_else_set_is_left_alone,
     a_publish_ends_the_learning_mode_that_it_was_trained_in_and_no_other,
     a_candidate_waits_until_a_later_one_a_model_or_a_person_takes_it_away,
+    an_order_is_put_replaced_taken_back_and_announced,
+    what_has_ended_is_swept_out_quietly,
+    orders_are_put_back_only_into_a_store_that_knows_of_none,
+    orders_are_bounded_and_ended_ones_make_room,
     nodes_report_themselves,
     a_command_is_executed_by_one,
     the_audit_trail_takes_entries,

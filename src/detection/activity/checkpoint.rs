@@ -85,7 +85,8 @@ impl Activity {
         out
     }
 
-    /// Reads the stored form into tables with these limits; what does not fit is evicted.
+    /// Reads the stored form into tables with these limits; what does not fit is evicted. Which networks are shared is not
+    /// stored.
     pub fn decode(bytes: &[u8], limits: ActivityLimits) -> Result<Self, ActivityError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8()?;
@@ -103,6 +104,7 @@ impl Activity {
             systems: read_table(&mut reader, limits.systems_bytes_max)?,
             categories: read_table(&mut reader, limits.categories_bytes_max)?,
             traffic: Stored::read(&mut reader)?,
+            shared: Vec::new(),
         };
         reader.end()?;
         Ok(activity)

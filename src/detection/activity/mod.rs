@@ -18,6 +18,8 @@ mod view;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::attempt::{Attempt, Outcome, PasswordTag, Pseudonym, RequestKey, Timestamp, client_network};
 pub use checkpoint::ActivityError;
 pub use counter::Counts;
@@ -50,6 +52,8 @@ pub struct Activity {
     systems: Table<u32, System>,
     categories: Table<u64, Category>,
     traffic: Traffic,
+    /// Networks whose addresses stand for many people; see [`Activity::set_shared`]. Belongs to the configuration.
+    shared: Vec<IpNet>,
 }
 
 impl Default for Activity {
@@ -72,6 +76,7 @@ impl Activity {
             systems: Table::new(limits.systems_bytes_max),
             categories: Table::new(limits.categories_bytes_max),
             traffic: Traffic::default(),
+            shared: Vec::new(),
         }
     }
 
@@ -80,8 +85,10 @@ impl Activity {
         if attempt.no_auth {
             return;
         }
-        self.sources.update(attempt.client_ip, |source| source.attempt(attempt));
-        self.networks.update(client_network(attempt.client_ip), |network| network.attempt(attempt));
+        if !self.is_shared(attempt.client_ip) {
+            self.sources.update(attempt.client_ip, |source| source.attempt(attempt));
+            self.networks.update(client_network(attempt.client_ip), |network| network.attempt(attempt));
+        }
         self.users.update(attempt.user.short(), |user| user.attempt(attempt));
         if let Some(tag) = attempt.password {
             self.tags.update(tag.0, |tag| tag.attempt(attempt));
@@ -95,19 +102,24 @@ impl Activity {
             return;
         }
         let (user, ip, network) = (attempt.user.short(), attempt.client_ip, client_network(attempt.client_ip));
+        let shared = self.is_shared(ip);
         match outcome {
             Outcome::Unknown | Outcome::Blocked => {}
             Outcome::Success => {
-                self.source_outcome(ip, |source| source.success(attempt));
-                self.networks.update(network, |network| network.success(attempt));
+                if !shared {
+                    self.source_outcome(ip, |source| source.success(attempt));
+                    self.networks.update(network, |network| network.success(attempt));
+                }
                 self.accounts.update(user, |account| account.success(attempt));
                 self.pairs.update((user, network), |pair| pair.success(attempt));
                 self.visits.update((user, ip), |visit| visit.success(attempt));
                 self.count_for_all(attempt, Counts::SUCCESS);
             }
             Outcome::Failure => {
-                self.source_outcome(ip, |source| source.failure(attempt));
-                self.networks.update(network, |network| network.failure(attempt));
+                if !shared {
+                    self.source_outcome(ip, |source| source.failure(attempt));
+                    self.networks.update(network, |network| network.failure(attempt));
+                }
                 self.users.update(user, |user| user.failure(attempt));
                 self.pairs.update((user, network), |pair| pair.failure(attempt));
                 self.visits.update((user, ip), |visit| visit.failure(attempt));
@@ -153,7 +165,8 @@ impl Activity {
         self.sources.get(&ip).map_or_else(Counts::default, |source| source.counts(ts, window_ms))
     }
 
-    /// How many user names `ip` tried in the last hour before `ts`, `present` included; counted up to 64 or so.
+    /// How many accounts `ip` tried in the last hour before `ts`, `present` included; counted up to 64 or so. Where no account
+    /// is told, a name is its own account.
     pub fn distinct_names(&self, ip: IpAddr, ts: Timestamp, present: Pseudonym) -> usize {
         self.sources.get(&ip).map_or(0, |source| source.other_names(ts, present)) + 1
     }
@@ -184,6 +197,16 @@ impl Activity {
     /// Failures and successes of a week before `ts` with a value of an additional feature, by its hash, to the day.
     pub fn category_outcomes(&self, category: u64, ts: Timestamp) -> Counts {
         self.categories.get(&category).map_or_else(Counts::default, |category| category.outcomes(ts))
+    }
+
+    /// Says which addresses stand for many people (web mail, proxies, directors). What they do counts for users, passwords
+    /// and the site, and not as the doing of one address or network.
+    pub fn set_shared(&mut self, networks: &[IpNet]) {
+        self.shared = networks.to_vec();
+    }
+
+    fn is_shared(&self, ip: IpAddr) -> bool {
+        self.shared.iter().any(|network| network.contains(&ip))
     }
 
     /// Changes the caps; what is over them leaves with the next insertions.

@@ -69,12 +69,12 @@ impl<'a> View<'a> {
         self.source.map_or_else(Counts::default, |source| source.outcomes(self.ts()))
     }
 
-    /// Names that the address tried in the last hour, the present one included.
+    /// Names that the address tried in the last hour, the present one included; aliases of one account are one.
     pub fn source_names(&self) -> usize {
-        self.source.map_or(0, |source| source.other_names(self.ts(), self.attempt.name)) + 1
+        self.source.map_or(0, |source| source.other_names(self.ts(), self.attempt.user)) + 1
     }
 
-    /// Names with which the address failed in the last day.
+    /// Names with which the address failed in the last day; aliases of one account are one.
     pub fn source_failed_names(&self) -> usize {
         self.source.map_or(0, |source| source.failed_names(self.ts()))
     }

@@ -77,7 +77,7 @@ fn raw_value(kind: Kind, activity: &Activity, attempt: &Attempt, context: &Featu
             .previous_attempt(ip, ts, Some(attempt.request))
             .map_or(NO_EARLIER_ATTEMPT_S, |previous| ts.seconds_since(previous)),
         Kind::FailedAttemptsLastHour => f64::from(activity.source_counts(ip, ts, HOUR_MS).failures),
-        Kind::DifferentUsernames => activity.distinct_names(ip, ts, attempt.name) as f64,
+        Kind::DifferentUsernames => activity.distinct_names(ip, ts, attempt.user) as f64,
         Kind::DifferentPasswords => activity.distinct_tags(attempt.user, ts, attempt.password) as f64,
         Kind::TimeOfDay => f64::from(context.hour.min(23)),
         Kind::SuspiciousNetwork => f64::from(u8::from(context.suspects(attempt))),

@@ -55,6 +55,9 @@ fn each_bad_field_is_named() {
     for ip in ["224.0.0.1", "ff02::1", "::ffff:239.1.2.3", "192.0.2.1 ", &"1".repeat(10_000)] {
         refused("client_ip", json!(ip));
     }
+    for ip in ["localhost", "192.0.2.1:993", "fe80::1%eth0", "0.0.0.0", "224.0.0.1", "192.0.2.1, 192.0.2.2"] {
+        refused("forwarded_ip", json!(ip));
+    }
     for ts in ["", "yesterday", "2023-11-14", "1999-12-31T23:59:59Z", "2023-11-14T22:14:20.001Z", &"2".repeat(9999)] {
         refused("ts", json!(ts));
     }

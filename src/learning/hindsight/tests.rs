@@ -302,6 +302,22 @@ fn d7_a_blocked_attempt_is_unknown_and_counts_as_nothing() {
 }
 
 #[test]
+fn aliases_of_one_account_are_one_user_of_a_source() {
+    let answer = |aliases: bool| {
+        let mut index = index(&[opened(-2 * DAY, 99, 99, 0)]);
+        for user in 1..8 {
+            let attempt = Event { user, ..SLIP_WITHOUT_TAG }.attempt();
+            let user = if aliases { SLIP_WITHOUT_TAG.attempt().user } else { attempt.user };
+            index.record(&Attempt { user, ..attempt }, Outcome::Failure);
+        }
+        rule(index.label(&SLIP_WITHOUT_TAG.case(), at(DAY)))
+    };
+
+    assert_eq!(answer(false), Ok(HindsightRule::ManyUsersOfSource));
+    assert_ne!(answer(true), Ok(HindsightRule::ManyUsersOfSource));
+}
+
+#[test]
 fn a_look_up_does_not_count() {
     let mut index = index(&[]);
     let before = index.clone();

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::detection::attempt::{Attempt, Outcome};
 use crate::detection::event::{Decision, Snapshot};
+use crate::detection::overrides::OverrideId;
 use crate::detection::record::RecordError;
 use crate::detection::verdict::Verdict;
 use crate::learning::explanation::Explanation;
@@ -39,6 +40,9 @@ pub struct ScoreAnswer {
     pub learning_mode: bool,
     /// Why this verdict, in a few words for people.
     pub reason: String,
+    /// The order of an operator for this account and network, in dry run as well; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub override_id: Option<OverrideId>,
     /// Seconds that the client should wait before its next try, where attack protection slows it down; else `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,

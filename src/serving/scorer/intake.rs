@@ -25,13 +25,21 @@ impl Scorer {
         fallback_ts: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<CheckedRecord, RecordError> {
-        let name = self.attacks.wants_names().then(|| {
+        let names = (self.attacks.wants_names() || self.overrides.wants_names()).then(|| {
             let account = record.account.as_ref().filter(|account| !account.trim().is_empty());
-            account.or(record.username.as_ref()).cloned().unwrap_or_default()
+            let typed = record.username.clone().unwrap_or_default();
+            (account.unwrap_or(&typed).clone(), typed)
         });
         let mut checked = record.check(fallback_ts, now, &self.pseudonyms.load(), random::id)?;
-        if let Some(name) = name {
-            self.attacks.learn_name(checked.attempt.user.into(), &name);
+        if let Some(forwarded) = checked.forwarded_ip
+            && self.site.load().forwards(checked.attempt.client_ip)
+        {
+            checked.attempt.client_ip = forwarded;
+        }
+        if let Some((account, typed)) = names {
+            self.attacks.learn_name(checked.attempt.user.into(), &account);
+            self.overrides.learn_name(checked.attempt.user, &account);
+            self.overrides.learn_name(checked.attempt.name, &typed);
         }
         self.geo.load().complete(checked.attempt.client_ip, &mut checked.attempt.client);
         Ok(checked)

@@ -85,9 +85,10 @@ impl Scorer {
             Ok(parts) => parts,
             Err(_) => (checkpoint, &[][..]),
         };
-        let Ok(tracker) = Tracker::decode(counters, limits(&config)) else {
+        let Ok(mut tracker) = Tracker::decode(counters, limits(&config)) else {
             return Restored { counters: false, memory: false };
         };
+        tracker.set_shared(&config.lists.trusted_networks);
         let remembered = remembered(rest, config.limits.hindsight_bytes_max);
         let mut memory = self.memory();
         let mut state = self.lock();

@@ -8,6 +8,7 @@ use crate::detection::attacks::Stance;
 use crate::detection::attempt::{Attempt, Timestamp};
 use crate::detection::event::{Decision, Snapshot};
 use crate::detection::features::FeatureSchema;
+use crate::detection::overrides::Ordered;
 use crate::detection::record::AttemptRecord;
 use crate::detection::tracker::Begin;
 use crate::detection::verdict::{self, Verdict, VerdictInput, WeightedRule};
@@ -16,6 +17,13 @@ use crate::serving::attacks;
 use crate::serving::explain;
 use crate::serving::mode;
 use crate::serving::prior::Current;
+
+/// What is known of an attempt before a model is asked.
+struct Said {
+    trusted: bool,
+    known_good: bool,
+    ordered: Option<Ordered>,
+}
 
 impl Scorer {
     /// Scores one attempt that happens `now`; `monotonic_ms` starts its wait for an outcome.
@@ -53,9 +61,11 @@ impl Scorer {
         };
         let known_good = state.tracker.activity().known_good(attempt.user, attempt.client_ip, attempt.ts);
         let at_home = !trusted && state.tracker.activity().at_home(attempt.user, attempt.client_ip, attempt.ts);
+        let ordered = self.overrides.find(&attempt);
         let scored = current.and_then(|model| Some((model, probability(&schema, &snapshot, model.artifact)?)));
         let stance = if trusted { Stance::default() } else { self.attacks.stance(&attempt, known_good) };
-        let (answer, model_says) = self.answer(&config, scored, &attempt, trusted, known_good, &stance);
+        let said = Said { trusted, known_good, ordered };
+        let (answer, model_says) = self.answer(&config, scored, &attempt, &said, &stance);
         let mut counted = false;
         if !attempt.no_auth {
             let decision = Decision { probability: answer.probability.map(|p| p as f32), verdict: answer.verdict };
@@ -65,7 +75,8 @@ impl Scorer {
                     self.metrics.attempts_ingested(1);
                     counted = true;
                     state.pending.insert(request, monotonic_ms);
-                    if at_home && answer.model.is_some() {
+                    // What an operator has decided says nothing about what the model does to users at home.
+                    if at_home && answer.model.is_some() && ordered.is_none() {
                         state.blocks.note(&attempt, model_says == Verdict::Block);
                     }
                 }
@@ -89,8 +100,7 @@ impl Scorer {
         config: &Config,
         scored: Option<(Current<'_>, f64)>,
         attempt: &Attempt,
-        trusted: bool,
-        known_good: bool,
+        said: &Said,
         stance: &Stance,
     ) -> (ScoreAnswer, Verdict) {
         let (usable, probability) = scored.unzip();
@@ -99,7 +109,8 @@ impl Scorer {
         let id = usable.and_then(|model| model.id);
         let switched_on = self.mode.switched_on();
         let decided = verdict::decide(&VerdictInput {
-            trusted,
+            ordered: said.ordered.map(|ordered| ordered.kind),
+            trusted: said.trusted,
             enabled: config.ml.enabled,
             trained: id.is_some(),
             prior: usable.is_some() && id.is_none(),
@@ -109,7 +120,7 @@ impl Scorer {
             probability,
             block_threshold,
             watch_threshold: thresholds.watch,
-            known_good,
+            known_good: said.known_good,
             protection: attacks::measure(stance),
             threshold_cap: stance.threshold_cap,
             override_rules: config.ml.may_override_rules.then(|| WeightedRule {
@@ -119,6 +130,9 @@ impl Scorer {
                 threshold: config.ml.threshold.unwrap_or(0.7),
             }),
         });
+        if let Some(kind) = decided.by_order {
+            self.metrics.overridden(kind);
+        }
         let heeded = decided.heeds_protection && decided.verdict > Verdict::Watch;
         let cap = stance.threshold_cap.filter(|_| decided.heeds_protection);
         let answer = ScoreAnswer {
@@ -129,6 +143,7 @@ impl Scorer {
             threshold: verdict::lowered(block_threshold, cap),
             learning_mode: mode::effective(switched_on, id.is_some(), config.ml.dry_run),
             reason: decided.reason.into(),
+            override_id: said.ordered.map(|ordered| ordered.id),
             retry_after_s: stance.retry_after_s.filter(|_| heeded).map(u64::from),
             model: id,
             explanation: None,

@@ -33,6 +33,8 @@ pub(super) const CLAIMS: TableDefinition<&str, (i64, i64)> = TableDefinition::ne
 /// Command id to (end of its keeping, result).
 pub(super) const RESULTS: TableDefinition<&str, (i64, &[u8])> = TableDefinition::new("results");
 pub(super) const AUDIT: TableDefinition<u64, (i64, &[u8])> = TableDefinition::new("audit");
+/// Id of a pair to (end of the order in ms, the order).
+pub(super) const OVERRIDES: TableDefinition<&str, (i64, &[u8])> = TableDefinition::new("overrides");
 
 /// JSON of the registry's [`State`].
 pub(super) const STATE: &str = "state";
@@ -45,6 +47,8 @@ pub(super) const CANDIDATE_MODEL: &str = "candidate_model";
 pub(super) const FEATURES: &str = "features";
 /// Entry of [`META`]: the measures against attacks, after the time until which they are kept (8 bytes, little-endian).
 pub(super) const PROTECTION: &str = "protection";
+/// Entry of [`META`]: the revision of [`OVERRIDES`].
+pub(super) const OVERRIDES_REVISION: &str = "overrides_revision";
 /// Entry of [`META`]: the fleet's pseudonym key.
 pub(super) const PSEUDONYM_KEY: &str = "pseudonym_key";
 /// The last positions handed out, kept so that they never come again after everything was trimmed.
@@ -143,6 +147,7 @@ fn prepare(database: &Database) -> Result<(), OpenError> {
         transaction.open_table(CLAIMS)?;
         transaction.open_table(RESULTS)?;
         transaction.open_table(AUDIT)?;
+        transaction.open_table(OVERRIDES)?;
         let format = {
             let mut meta = transaction.open_table(META)?;
             let found = meta.get(FORMAT_KEY)?.and_then(|value| value.value().first().copied());

@@ -5,6 +5,7 @@
 
 mod file;
 mod modes;
+mod override_steps;
 mod registry_steps;
 mod signals;
 mod streams;
@@ -24,6 +25,7 @@ use self::writer::{Answered, Writer};
 use super::candidate;
 use super::entry;
 use super::mode::{FleetMode, ModeChange, ModeReply};
+use super::overrides::{OverridesChange, OverridesReply, StoredOverrides};
 use super::registry::{
     self, HighWater, Lease, LeaseReply, ModelId, PublishReply, PublishRequest, RefusalReply, RefusalRequest, Registry,
     ResetReply, RollbackReply, TriggerKey,
@@ -370,6 +372,24 @@ impl Store for EmbeddedStore {
             let (change, origin, limits) = (change.clone(), self.inner.origin.clone(), self.limits());
             let step =
                 move |transaction: &_, now_ms| modes::set(OPERATION, transaction, &change, &origin, &limits, now_ms);
+            self.writer().write(OPERATION, 1, step).await
+        })
+    }
+
+    fn overrides<'a>(&'a self, known: Option<&'a str>) -> Answer<'a, Option<StoredOverrides>> {
+        let known = known.map(str::to_owned);
+        boxed(self.writer().read("read the overrides", move |transaction, _| {
+            override_steps::read(transaction, known.as_deref()).map(Ok)
+        }))
+    }
+
+    fn change_overrides<'a>(&'a self, change: &'a OverridesChange) -> Answer<'a, OverridesReply> {
+        const OPERATION: &str = "change the overrides";
+        boxed(async move {
+            change.check(OPERATION)?;
+            let (change, origin) = (change.clone(), self.inner.origin.clone());
+            let step =
+                move |transaction: &_, now_ms| override_steps::change(OPERATION, transaction, &change, &origin, now_ms);
             self.writer().write(OPERATION, 1, step).await
         })
     }

@@ -9,6 +9,7 @@ mod failure;
 mod meta;
 mod mode_calls;
 mod options;
+mod override_calls;
 mod registry_calls;
 mod scripts;
 mod streams;
@@ -27,6 +28,7 @@ use self::scripts::Scripts;
 use super::entry::{self, AUDIT_AGE, AUDIT_MAX, SIGNALS_MAX};
 use super::keys::Keys;
 use super::mode::{FleetMode, ModeChange, ModeReply};
+use super::overrides::{OverridesChange, OverridesReply, StoredOverrides};
 use super::registry::{
     HighWater, Lease, LeaseReply, ModelId, NUMBER_MAX, PublishReply, PublishRequest, RefusalReply, RefusalRequest,
     Registry, ResetReply, RollbackReply, TriggerKey,
@@ -275,6 +277,14 @@ impl Store for RedisStore {
 
     fn set_learning_mode<'a>(&'a self, change: &'a ModeChange) -> Answer<'a, ModeReply> {
         boxed(self.write_mode(change))
+    }
+
+    fn overrides<'a>(&'a self, known: Option<&'a str>) -> Answer<'a, Option<StoredOverrides>> {
+        boxed(self.read_overrides(known))
+    }
+
+    fn change_overrides<'a>(&'a self, change: &'a OverridesChange) -> Answer<'a, OverridesReply> {
+        boxed(self.write_overrides(change))
     }
 
     fn shared_key(&self, proposed: [u8; 32]) -> Answer<'_, [u8; 32]> {

@@ -5,7 +5,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{By1, By2, Metrics, StatusCounters, begin};
+use super::{By1, By2, GaugeBy1, Metrics, StatusCounters, begin};
+use crate::detection::overrides::OverrideKind;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Fleet {
     commands: By2,
     store_errors: By1,
     breaker_trips: Counter,
+    overrides: GaugeBy1,
+    override_verdicts: By1,
 }
 
 impl Fleet {
@@ -31,12 +34,18 @@ impl Fleet {
             commands: Family::default(),
             store_errors: Family::default(),
             breaker_trips: Counter::default(),
+            overrides: Family::default(),
+            override_verdicts: Family::default(),
         }
     }
 
     pub(super) fn register(&self, registry: &mut Registry, status: &StatusCounters) {
         begin(&self.store_errors, "operation", &["append_attempts", "append_audit", "publish", "renew_lease"]);
         begin(&self.artifacts_rejected, "reason", &["missing", "newer_format", "wrong_schema", "unsound"]);
+        for kind in OverrideKind::ALL {
+            drop(self.overrides.get_or_create(&[("kind", kind.as_str())]));
+            drop(self.override_verdicts.get_or_create(&[("kind", kind.as_str())]));
+        }
         drop(self.commands.get_or_create(&[("command", "train"), ("outcome", "ok")]));
         registry.register(
             "model_generation",
@@ -64,6 +73,16 @@ impl Fleet {
             "breaker_trips",
             "Times the circuit breaker of this node returned the fleet to learning mode",
             self.breaker_trips.clone(),
+        );
+        registry.register(
+            "overrides",
+            "Orders of operators for single pairs that count now, by kind",
+            self.overrides.clone(),
+        );
+        registry.register(
+            "override_verdicts",
+            "Scores that an operator's order decided, by kind",
+            self.override_verdicts.clone(),
         );
     }
 }
@@ -105,6 +124,16 @@ impl Metrics {
     /// An exchange with the store failed.
     pub fn store_error(&self, operation: &'static str) {
         self.fleet.store_errors.get_or_create(&[("operation", operation)]).inc();
+    }
+
+    /// So many orders of a kind count now.
+    pub fn overrides(&self, kind: OverrideKind, count: usize) {
+        self.fleet.overrides.get_or_create(&[("kind", kind.as_str())]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// An operator's order decided a score.
+    pub fn overridden(&self, kind: OverrideKind) {
+        self.fleet.override_verdicts.get_or_create(&[("kind", kind.as_str())]).inc();
     }
 
     /// The circuit breaker has tripped on this node.

@@ -42,14 +42,14 @@ impl Source {
     pub fn attempt(&mut self, attempt: &Attempt) {
         self.recent.add(attempt.ts, short(attempt.request));
         self.minutes.add(attempt.ts, Counts::ATTEMPT);
-        self.names.add(attempt.ts, attempt.name.short());
+        self.names.add(attempt.ts, attempt.user.short());
         self.first_attempt = Some(self.first_attempt.map_or(attempt.ts, |first| first.min(attempt.ts)));
     }
 
     pub fn failure(&mut self, attempt: &Attempt) {
         self.minutes.add(attempt.ts, Counts::FAILURE);
         self.hours.add(attempt.ts, Counts::FAILURE);
-        self.failed_names.add(attempt.ts, attempt.name.short());
+        self.failed_names.add(attempt.ts, attempt.user.short());
         self.first_failure = Some(self.first_failure.map_or(attempt.ts, |first| first.min(attempt.ts)));
     }
 
