@@ -1,9 +1,17 @@
-//! Honest attempts on accounts that are under attack: rows that a training needs and seldom has.
+//! What a training needs and seldom has: honest attempts on accounts that are under attack, old passwords away from home,
+//! and attackers who are at home.
 //!
 //! That somebody attacks an account says nothing about the account's own devices. But few sites have seen both at once
 //! before a model is trained, and what was never seen together is judged by chance: a telephone with an old password
 //! becomes an attacker as soon as a botnet tries its owner's account. So some honest rows are trained on a second time,
-//! with what an attack does to an account added to their counters. Measures, calibration and thresholds never see them.
+//! with what an attack does to an account added to their counters.
+//!
+//! In the same way a device that repeats an old password is nearly always at home when it does so, and whoever guesses is
+//! nearly always a stranger: a device on a journey, or behind a new dynamic address, would be taken for an attacker by its
+//! place, and a colleague behind the same office address for the user. So some devices are trained on once more in the
+//! places of attackers, and some mistakes at home once more with the guesses of attackers.
+//!
+//! Measures, calibration and thresholds never see any of these rows.
 
 use super::dataset::{Dataset, Row};
 use super::labels::Label;
@@ -13,12 +21,18 @@ use crate::numeric::{Rng, exp, ln_1p};
 /// Crossed rows for each row of a training. Half as many do half as much for the devices; with three times their weight
 /// twice as many mistyped names looked like attacks (measured on generated traffic).
 const SHARE: f64 = 0.1;
+/// The same for old passwords in strange places, and for guesses at home.
+const SHARE_OF_OTHERS: f64 = 0.02;
+/// From so many guesses at one account from one address on nobody has just forgotten a password …
+const GUESSES_MIN: f64 = 12.0;
+/// … and at home, where passwords are told apart, more than these are not counted.
+const GUESSES_MAX: f64 = 17.0;
 /// ln(1 + x) of more than any count.
 const LOG_MAX: f64 = 30.0;
 
-/// Rows to be trained on beside `rows`, in the scale of the features, drawn with `seed`. Half of them are failures from
-/// anywhere, half logins from an address that the user is known at. Empty where `schema` does not tell accounts from
-/// addresses, or where there is nothing to cross.
+/// Rows to be trained on beside `rows`, in the scale of the features, drawn with `seed`: honest ones on accounts under attack
+/// (half of them failures from anywhere, half logins from an address that the user is known at), old passwords in strange
+/// places, guesses at home. Empty where `schema` does not tell accounts from addresses, or where there is nothing to cross.
 pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
     let Some(crossing) = schema.crossing() else { return Dataset::default() };
     let of = |label: Label| rows.rows.iter().filter(move |row| row.label == label);
@@ -32,7 +46,41 @@ pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
         let honest = any(if nth % 2 == 0 { &failed } else { &familiar })?;
         Some(attacked(honest, &any(&attacks)?, &crossing))
     });
-    Dataset { rows: made.collect() }
+    let mut made: Vec<Row> = made.collect();
+
+    let outdated: Vec<&Row> = failed.iter().filter(|row| row.values[crossing.outdated] > 0.5).copied().collect();
+    let at_home: Vec<&Row> = failed.iter().filter(|row| row.values[crossing.familiar] > 0.5).copied().collect();
+    let least = ln_1p(GUESSES_MIN);
+    let guessers: Vec<&Row> = attacks.iter().filter(|row| row.values[crossing.guesses] >= least).copied().collect();
+    let mut rng = Rng::new(seed, "crossed places");
+    let mut any = |rows: &[&Row]| rows.get(rng.below(rows.len().max(1) as u64) as usize).map(|row| (*row).clone());
+    for _ in 0..(rows.rows.len() as f64 * SHARE_OF_OTHERS) as usize {
+        made.extend(any(&outdated).zip(any(&attacks)).map(|(device, attack)| elsewhere(device, &attack, &crossing)));
+        made.extend(any(&at_home).zip(any(&guessers)).map(|(slip, attack)| guessing(slip, &attack, &crossing)));
+    }
+    Dataset { rows: made }
+}
+
+/// `device`, which repeats an old password, in the place of `attack`.
+fn elsewhere(mut device: Row, attack: &Row, crossing: &Crossing) -> Row {
+    for &place in &crossing.place {
+        device.values[place] = attack.values[place];
+    }
+    device.weight = 1.0;
+    device
+}
+
+/// Somebody who guesses as `attack` does, where `slip` was made: at home.
+fn guessing(mut slip: Row, attack: &Row, crossing: &Crossing) -> Row {
+    for &place in &crossing.visit {
+        slip.values[place] = slip.values[place].max(attack.values[place]);
+    }
+    // Through f32, as every recorded value.
+    slip.values[crossing.guesses] = slip.values[crossing.guesses].min(f64::from(ln_1p(GUESSES_MAX) as f32));
+    slip.values[crossing.outdated] = 0.0;
+    slip.label = Label::Attack;
+    slip.weight = 1.0;
+    slip
 }
 
 /// `honest` while what happened on the account of `attack` happens on its account too.
@@ -90,6 +138,42 @@ mod tests {
             assert!((row.values[counted] - ln_1p(42.0)).abs() < 1e-6, "{}", row.values[counted]);
         }
         assert_eq!(crossed.rows.iter().filter(|row| row.failed).count(), 5, "half of them are failures");
+    }
+
+    #[test]
+    fn an_old_password_is_honest_in_the_place_of_an_attacker_and_many_guesses_are_an_attack_at_home() {
+        let schema = FeatureSchema::ext();
+        let at = |name: &str| schema.index_of(name).expect("it is one of ours");
+        let (outdated, strange, guesses) =
+            (at("password_outdated"), at("user_new_network"), at("user_address_guesses_24h"));
+        let (familiar, failures) = (at("user_address_succeeded_7d"), at("source_failures_24h"));
+        let mut rows = some_rows(&schema);
+        for row in &mut rows.rows {
+            let attack = row.label == Label::Attack;
+            row.values[strange] = f64::from(u8::from(attack));
+            row.values[guesses] = ln_1p(if attack { 30.0 } else { 1.0 });
+            row.values[failures] = ln_1p(if attack { 29.0 } else { 3.0 });
+            row.values[outdated] = f64::from(u8::from(!attack && row.failed));
+            if row.failed && !attack {
+                row.values[familiar] = 1.0;
+            }
+        }
+
+        let crossed = crossed(&rows, &schema, 1).rows;
+
+        let away: Vec<_> =
+            crossed.iter().filter(|row| row.values[outdated] > 0.5 && row.values[strange] > 0.5).collect();
+        assert_eq!(away.len(), 2);
+        assert!(away.iter().all(|row| row.label == Label::Legit && row.values[familiar] < 0.5));
+        assert!(away.iter().all(|row| row.values[failures] == ln_1p(3.0)), "what the device does stays");
+        let home: Vec<_> = crossed.iter().filter(|row| row.label == Label::Attack).collect();
+        assert_eq!(home.len(), 2);
+        assert!(home.iter().all(|row| row.values[familiar] > 0.5 && row.values[strange] < 0.5));
+        assert!(home.iter().all(|row| row.values[failures] == ln_1p(29.0) && row.values[outdated] == 0.0));
+        assert!(
+            home.iter().all(|row| (row.values[guesses] - ln_1p(17.0)).abs() < 1e-6),
+            "as many as are counted at home"
+        );
     }
 
     #[test]

@@ -231,6 +231,40 @@ pub(super) const COUNTED_OF_ACCOUNT: [&str; 6] = [
     "user_guesses_24h",
 ];
 
+/// See `FeatureSchema::crossing`.
+pub(super) const OUTDATED: &str = "password_outdated";
+/// See `FeatureSchema::crossing`.
+pub(super) const GUESSES_OF_VISIT: &str = "user_address_guesses_24h";
+/// See `FeatureSchema::crossing`: whom the place lets in, and how new it is for the user.
+pub(super) const OF_PLACE: [&str; 12] = [
+    "source_users_in_7d",
+    "network_successes_7d",
+    "asn_failure_share_24h",
+    "asn_new",
+    "asn_missing",
+    "country_new",
+    "country_missing",
+    "user_without_history",
+    "user_new_range",
+    "user_new_network",
+    "user_new_address",
+    "user_address_succeeded_7d",
+];
+/// See `FeatureSchema::crossing`.
+pub(super) const COUNTED_OF_VISIT: [&str; 11] = [
+    "source_failures_5m",
+    "source_failures_1h",
+    "source_failures_24h",
+    "network_failures_1h",
+    "network_failures_24h",
+    "user_failures_5m",
+    "user_failures_1h",
+    "user_failures_24h",
+    "user_address_failures_1h",
+    "user_guesses_24h",
+    GUESSES_OF_VISIT,
+];
+
 const fn feature(name: &'static str, group: Group, kind: Kind, scale: Scale) -> Feature {
     Feature { name, group, kind, scale }
 }

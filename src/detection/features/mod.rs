@@ -92,13 +92,21 @@ enum Formulas {
     Ext(&'static [ext::Feature]),
 }
 
-/// Places of the features by which an attack on an account and a visit of its user can be laid over each other.
+/// Places of the features by which attacks and visits of users can be laid over each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crossing {
     /// 1 where the user logged in from the address within the last days.
     pub familiar: usize,
     /// ln(1 + x) of what happened on the account from anywhere: two such counts add up.
     pub account: Vec<usize>,
+    /// 1 where the password is an old one of the user that has failed here.
+    pub outdated: usize,
+    /// What an attempt has of the place that it is made from.
+    pub place: Vec<usize>,
+    /// ln(1 + x) of what failed on the account from the address, and at the address.
+    pub visit: Vec<usize>,
+    /// ln(1 + x) of the guesses at the account from the address, this one included; one of `visit`.
+    pub guesses: usize,
 }
 
 /// The ordered features of one profile.
@@ -245,8 +253,15 @@ impl FeatureSchema {
     /// What tells an attack on an account from the devices of its user; `None` where nothing does.
     pub fn crossing(&self) -> Option<Crossing> {
         let Formulas::Ext(_) = self.formulas else { return None };
-        let account = ext::COUNTED_OF_ACCOUNT.iter().map(|name| self.index_of(name));
-        Some(Crossing { familiar: self.index_of(ext::FAMILIAR_ADDRESS)?, account: account.collect::<Option<_>>()? })
+        let all = |names: &[&str]| names.iter().map(|name| self.index_of(name)).collect::<Option<Vec<_>>>();
+        Some(Crossing {
+            familiar: self.index_of(ext::FAMILIAR_ADDRESS)?,
+            account: all(&ext::COUNTED_OF_ACCOUNT)?,
+            outdated: self.index_of(ext::OUTDATED)?,
+            place: all(&ext::OF_PLACE)?,
+            visit: all(&ext::COUNTED_OF_VISIT)?,
+            guesses: self.index_of(ext::GUESSES_OF_VISIT)?,
+        })
     }
 
     /// Whether a snapshot of this schema is of somebody whom the user was not known by: a user without history, or a
