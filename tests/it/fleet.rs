@@ -13,7 +13,7 @@ use nauthilus_neural::store::embedded::EmbeddedStore;
 use nauthilus_neural::store::{Limits, Store};
 use serde_json::Value;
 
-use crate::support::daemon::{Daemon, SOON, Setup, write_secret};
+use crate::support::daemon::{Daemon, SOON, Setup};
 use crate::support::eventually::eventually;
 use crate::support::redis::RedisServer;
 use crate::support::traffic;
@@ -111,18 +111,7 @@ async fn d27_a_node_that_may_not_listen_has_the_model_within_twenty_seconds() {
     let server = RedisServer::start();
     let hearing = Daemon::start(Setup::on(&server, "hearing")).await;
     hearing.ingest(traffic::history()).await;
-    server.query(&["ACL", "SETUSER", "deaf", "on", ">deaf-secret", "~*", "resetchannels", "+@all"]).await;
-    let secret = hearing.directory().join("deaf.password");
-    write_secret(&secret, "deaf-secret");
-    let setup = Setup::on(&server, "deaf")
-        .set("redis.username", "\"deaf\"")
-        .set("redis.password_file", format!("{:?}", secret.display().to_string()));
-    let deaf = Daemon::start(setup).await;
-    eventually("it is connected all the same", SOON, || async {
-        let status = deaf.status().await;
-        if status["store"]["connected"] == true { Ok(()) } else { Err(status["store"].to_string()) }
-    })
-    .await;
+    let deaf = Daemon::deaf(&server).await;
 
     let trained = hearing.http.post("/v1/train", &serde_json::json!({})).await;
     assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");

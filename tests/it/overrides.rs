@@ -12,7 +12,7 @@ use nauthilus_neural::store::redis::{RedisOptions, RedisStore};
 use nauthilus_neural::store::{Limits, Store};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, SOON, Setup, write_secret};
+use crate::support::daemon::{Daemon, SOON, Setup};
 use crate::support::eventually::eventually;
 use crate::support::redis::{RedisServer, RedisSetup};
 use crate::support::traffic;
@@ -285,18 +285,7 @@ async fn orders_survive_a_restart_without_the_store_and_a_store_that_lost_everyt
 async fn a_node_that_may_not_listen_obeys_within_twenty_seconds() {
     let server = RedisServer::start();
     let hearing = Daemon::start(Setup::on(&server, "hearing")).await;
-    server.query(&["ACL", "SETUSER", "deaf", "on", ">deaf-secret", "~*", "resetchannels", "+@all"]).await;
-    let secret = hearing.directory().join("deaf.password");
-    write_secret(&secret, "deaf-secret");
-    let setup = Setup::on(&server, "deaf")
-        .set("redis.username", "\"deaf\"")
-        .set("redis.password_file", format!("{:?}", secret.display().to_string()));
-    let deaf = Daemon::start(setup).await;
-    eventually("it is connected all the same", SOON, || async {
-        let status = deaf.status().await;
-        if status["store"]["connected"] == true { Ok(()) } else { Err(status["store"].to_string()) }
-    })
-    .await;
+    let deaf = Daemon::deaf(&server).await;
 
     put(&hearing, &order("block")).await;
 

@@ -87,6 +87,24 @@ impl Daemon {
         daemons
     }
 
+    /// Starts a daemon whose user of the server may do everything but listen to channels.
+    pub async fn deaf(server: &RedisServer) -> Self {
+        server.query(&["ACL", "SETUSER", "deaf", "on", ">deaf-secret", "~*", "resetchannels", "+@all"]).await;
+        let secrets = TempDir::new().expect("a temporary directory");
+        let secret = secrets.path().join("deaf.password");
+        write_secret(&secret, "deaf-secret");
+        let setup = Setup::on(server, "deaf")
+            .set("redis.username", "\"deaf\"")
+            .set("redis.password_file", format!("{:?}", secret.display().to_string()));
+        let deaf = Self::start(setup).await;
+        eventually("it is connected all the same", SOON, || async {
+            let status = deaf.status().await;
+            if status["store"]["connected"] == true { Ok(()) } else { Err(status["store"].to_string()) }
+        })
+        .await;
+        deaf
+    }
+
     /// Starts the ended daemon again on its state directory.
     pub async fn start_again(&mut self) {
         assert!(self.child.is_none(), "stop it first");
