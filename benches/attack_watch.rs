@@ -3,11 +3,13 @@
 //!
 //! A look belongs to a task and never to a login, so the second number matters; the first says how long the task is busy.
 
+#[path = "support/http.rs"]
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nauthilus_neural::api;
 use nauthilus_neural::clock;
 use nauthilus_neural::config::Config;
 use nauthilus_neural::detection::attempt::{Outcome, Timestamp};
@@ -18,15 +20,10 @@ use nauthilus_neural::serving::scorer::Scorer;
 use nauthilus_neural::store::Limits;
 use nauthilus_neural::store::embedded::EmbeddedStore;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
 
 /// Failures that fill every table beyond its cap.
 const FAILURES: usize = 200_000;
 const LOOKS: usize = 200;
-const WARM_UP: usize = 2_000;
-const REQUESTS: usize = 20_000;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -85,45 +82,19 @@ fn fail(scorer: &Scorer, number: usize, now: Timestamp) {
     scorer.attacks().note(&attempt, true, Some((Outcome::Failure, false)));
 }
 
-fn percentiles(what: &str, mut took: Vec<Duration>) {
-    took.sort_unstable();
-    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
-    println!("{what}: p50 {:?}, p90 {:?}, p99 {:?}, max {:?}", at(0.5), at(0.9), at(0.99), at(1.0));
-}
-
 fn looks(what: &str, attacks: &Attacks) {
     let took = (0..LOOKS).map(|_| {
         let begun = Instant::now();
         attacks.assess(clock::now());
         begun.elapsed()
     });
-    percentiles(&format!("one look, {what}"), took.collect());
+    support::percentiles(&format!("one look, {what}"), took.collect());
 }
 
 async fn http(what: &str, node: &Node) {
-    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
-    let address = listener.local_addr().expect("a bound address");
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(api::server::serve(listener, node.app.clone(), stop.clone()));
-    let mut stream = TcpStream::connect(address).await.expect("a listening server");
-    stream.set_nodelay(true).expect("a TCP socket");
-    let mut took = Vec::with_capacity(REQUESTS);
-    let mut answer = vec![0; 8192];
-    for number in 0..WARM_UP + REQUESTS {
+    let body = |number: usize| {
         let (a, b, user) = (number % 200, number % 250, number % 1000);
-        let body = format!(r#"{{"client_ip":"172.{a}.{b}.7","username":"user{user}","password_hash":"{number:08x}"}}"#);
-        let length = body.len();
-        let head = "POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length:";
-        let request = format!("{head} {length}\r\n\r\n{body}");
-        let begun = Instant::now();
-        stream.write_all(request.as_bytes()).await.expect("an open connection");
-        let read = stream.read(&mut answer).await.expect("an answer");
-        if number >= WARM_UP {
-            took.push(begun.elapsed());
-        }
-        assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
-    }
-    percentiles(&format!("POST /v1/score, {what}"), took);
-    stop.cancel();
-    let _ = serving.await;
+        format!(r#"{{"client_ip":"172.{a}.{b}.7","username":"user{user}","password_hash":"{number:08x}"}}"#)
+    };
+    support::scores(what, node, body).await;
 }

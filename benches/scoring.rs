@@ -2,13 +2,15 @@
 //!
 //! `cargo bench --bench scoring` prints the percentiles of the HTTP round trip first; criterion measures the rest.
 
+#[path = "support/http.rs"]
+mod support;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use nauthilus_neural::api;
 use nauthilus_neural::clock;
 use nauthilus_neural::config::Config;
 use nauthilus_neural::control::{Caller, Command, TrainCommand};
@@ -20,12 +22,6 @@ use nauthilus_neural::numeric::Rng;
 use nauthilus_neural::store::Limits;
 use nauthilus_neural::store::embedded::EmbeddedStore;
 use nauthilus_neural::traffic::{self, TrafficOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
-
-const WARM_UP: usize = 2_000;
-const REQUESTS: usize = 20_000;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -64,45 +60,16 @@ async fn warm_node(root: &std::path::Path) -> Node {
 }
 
 async fn http(node: &Node) {
-    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
-    let address = listener.local_addr().expect("a bound address");
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(api::server::serve(listener, node.app.clone(), stop.clone()));
-    let mut stream = TcpStream::connect(address).await.expect("a listening server");
-    stream.set_nodelay(true).expect("a TCP socket");
-    let mut took = Vec::with_capacity(REQUESTS);
-    let mut answer = vec![0; 8192];
-    for number in 0..WARM_UP + REQUESTS {
-        let body = format!(
+    let body = |number: usize| {
+        format!(
             r#"{{"client_ip":"10.{}.{}.7","username":"user{:04}@example.org","protocol":"imap","password_hash":"{:016x}"}}"#,
             number % 200,
             number % 250,
             number % 1000,
             number % 997,
-        );
-        let request = format!(
-            "POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let begun = Instant::now();
-        stream.write_all(request.as_bytes()).await.expect("an open connection");
-        let read = stream.read(&mut answer).await.expect("an answer");
-        if number >= WARM_UP {
-            took.push(begun.elapsed());
-        }
-        assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
-    }
-    took.sort_unstable();
-    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
-    println!(
-        "POST /v1/score over loopback HTTP, keep-alive, {REQUESTS} requests: p50 {:?}, p90 {:?}, p99 {:?}, max {:?}",
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(1.0)
-    );
-    stop.cancel();
-    let _ = serving.await;
+        )
+    };
+    support::scores("warm node", node, body).await;
 }
 
 fn in_memory(criterion: &mut Criterion, node: &Node) {
