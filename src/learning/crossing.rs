@@ -26,7 +26,7 @@ const SHARE_OF_OTHERS: f64 = 0.02;
 /// From so many guesses at one account from one address on nobody has just forgotten a password …
 const GUESSES_MIN: f64 = 12.0;
 /// … and at home, where passwords are told apart, more than these are not counted.
-const GUESSES_MAX: f64 = 17.0;
+const GUESSES_MAX: f64 = 33.0;
 /// ln(1 + x) of more than any count.
 const LOG_MAX: f64 = 30.0;
 
@@ -151,7 +151,7 @@ mod tests {
         for row in &mut rows.rows {
             let attack = row.label == Label::Attack;
             row.values[strange] = f64::from(u8::from(attack));
-            row.values[guesses] = ln_1p(if attack { 30.0 } else { 1.0 });
+            row.values[guesses] = ln_1p(if attack { 50.0 } else { 1.0 });
             row.values[failures] = ln_1p(if attack { 29.0 } else { 3.0 });
             row.values[outdated] = f64::from(u8::from(!attack && row.failed));
             if row.failed && !attack {
@@ -171,7 +171,7 @@ mod tests {
         assert!(home.iter().all(|row| row.values[familiar] > 0.5 && row.values[strange] < 0.5));
         assert!(home.iter().all(|row| row.values[failures] == ln_1p(29.0) && row.values[outdated] == 0.0));
         assert!(
-            home.iter().all(|row| (row.values[guesses] - ln_1p(17.0)).abs() < 1e-6),
+            home.iter().all(|row| (row.values[guesses] - ln_1p(33.0)).abs() < 1e-6),
             "as many as are counted at home"
         );
     }

@@ -41,6 +41,10 @@ const MANY_TAGS: usize = 6;
 /// More failures of one user and source than this within an hour to either side, with that many tags, are guessing even
 /// if the owner succeeds there (assumed: who has forgotten a password gives up or asks after fewer).
 const FORGETFUL_TRIES_MAX: u64 = 20;
+/// Password tags of one user and source from a day before to an hour after that are guessing too, however slow (assumed: on
+/// generated traffic one in five thousand honest failures stands among so many). What was missed of that day is taken for
+/// quiet, or a short gap would leave a day of slips unlabelled.
+const TAGS_OF_DAY: usize = 18;
 /// Failures with one and the same tag, within a day to either side, that look like a forgotten device.
 const SAME_TAG_AGAIN: u64 = 4;
 /// Sources from which a name that never succeeds may be tried for it to be a device: it stands at one place, where the
@@ -267,7 +271,8 @@ impl<'a> View<'a> {
 
     fn guessed(&self) -> bool {
         let Some(tags) = self.index.failures.pairs.get(&(self.user, self.source)) else { return false };
-        tags.count(self.hour) > FORGETFUL_TRIES_MAX && self.tags_of_pair(self.hour) >= MANY_TAGS
+        let fast = tags.count(self.hour) > FORGETFUL_TRIES_MAX && self.tags_of_pair(self.hour) >= MANY_TAGS;
+        fast || self.tags_of_pair(Window { from: self.day.from, to: self.hour.to }) >= TAGS_OF_DAY
     }
 
     fn same_password_again(&self) -> State {

@@ -130,6 +130,12 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         events.push(opened(30, 1, 1, 99));
         events
     };
+    let slowly = |tags: u8| {
+        let mut events =
+            each(SLIP, 1..tags, |event, n| (event.minutes, event.tag) = (-80 * i64::from(n), 11 + u64::from(n)));
+        events.push(opened(30, 1, 1, 99));
+        events
+    };
     let again = |times: u8| {
         let mut events = each(SLIP, 1..times, |event, n| event.minutes = i64::from(n) * 90);
         events.push(opened(-30 * HOUR, 2, 1, 0));
@@ -143,6 +149,8 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
     let table: Vec<(&str, Vec<Event>, Result<Rule, Reason>)> = vec![
         ("a storm of passwords before a success", guessed(21, 6), Ok(Rule::Guessed)),
         ("a few less", guessed(20, 6), Ok(Rule::SucceededSoon)),
+        ("one password after another for a day", slowly(18), Ok(Rule::Guessed)),
+        ("a few less of them", slowly(17), Ok(Rule::SucceededSoon)),
         ("always the same few", guessed(21, 5), Ok(Rule::SucceededSoon)),
         ("a success within the hour", vec![SLIP, opened(59, 1, 1, 12)], Ok(Rule::SucceededSoon)),
         ("a success within the week", vec![SLIP, opened(-7 * DAY + 1, 1, 1, 12)], Ok(Rule::SucceededBefore)),

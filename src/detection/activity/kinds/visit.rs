@@ -8,8 +8,9 @@ use crate::detection::activity::table::{Entry, Worth};
 use crate::detection::activity::{KNOWN_PAIR_MS, KNOWN_SOURCE_MS};
 use crate::detection::attempt::{Attempt, PasswordTag, Timestamp};
 
-/// Failing passwords of a visit told apart: somebody who has forgotten a password tries up to a dozen.
-const FAILING_KEPT: usize = 16;
+/// Failing passwords of a visit told apart: somebody who has forgotten a password tries a dozen, and whoever guesses at a
+/// colleague's account from the office's address can only be told by trying far more (with 16 a slow one was not).
+const FAILING_KEPT: usize = 32;
 
 /// How a user gets on from one address. An attempt alone is not noted: most visits are one success after another.
 #[derive(Debug, Clone, PartialEq, Default)]
