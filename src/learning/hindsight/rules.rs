@@ -188,6 +188,8 @@ impl<'a> View<'a> {
             HindsightRule::ManyUsersOfSource => self.varying(self.many_users(), self.hour),
             HindsightRule::ManySourcesOfUser => {
                 match self.growing(self.failing_sources(self.hour) >= MANY_SOURCES, self.hour) {
+                    // Its owner's device beside the attack, perhaps.
+                    State::Holds if self.succeeded_nearby(Window { to: self.ts, ..self.day }) => State::Contradicted,
                     State::Holds => match self.same_password_again() {
                         State::Fails => State::Holds,
                         State::Holds => State::Contradicted,
@@ -197,11 +199,7 @@ impl<'a> View<'a> {
                 }
             }
             HindsightRule::ManyPasswords => self.growing(self.tags_of_pair(self.hour) >= MANY_TAGS, self.hour),
-            HindsightRule::SucceededNearby => {
-                let network = client_network(self.source);
-                let marks = self.index.successes.networks.get(&(self.user, network));
-                self.growing(marks.is_some_and(|marks| marks.any(self.day)), self.day)
-            }
+            HindsightRule::SucceededNearby => self.growing(self.succeeded_nearby(self.day), self.day),
             HindsightRule::PasswordOfNeighbour => self.unless_succeeded(self.opened_another()),
             HindsightRule::NeighbourSucceeded => {
                 self.unless_succeeded(self.tag.is_none() && self.neighbour_succeeded())
@@ -273,6 +271,12 @@ impl<'a> View<'a> {
         let Some(tags) = self.index.failures.pairs.get(&(self.user, self.source)) else { return false };
         let fast = tags.count(self.hour) > FORGETFUL_TRIES_MAX && self.tags_of_pair(self.hour) >= MANY_TAGS;
         fast || self.tags_of_pair(Window { from: self.day.from, to: self.hour.to }) >= TAGS_OF_DAY
+    }
+
+    /// Whether the user logs in from the same network within a window.
+    fn succeeded_nearby(&self, window: Window) -> bool {
+        let marks = self.index.successes.networks.get(&(self.user, client_network(self.source)));
+        marks.is_some_and(|marks| marks.any(window))
     }
 
     fn same_password_again(&self) -> State {

@@ -164,6 +164,11 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         ("six sources", many_sources(6), Ok(Rule::ManySourcesOfUser)),
         ("five sources", many_sources(5), Err(Reason::NoRule)),
         (
+            "six sources, and its user next door",
+            [many_sources(6), vec![opened(-2 * HOUR, 1, 50, 0)]].concat(),
+            Err(Reason::Contradiction),
+        ),
+        (
             "six sources, this one with one password only",
             [many_sources(6), again(4)[1..].to_vec()].concat(),
             Err(Reason::Contradiction),

@@ -35,8 +35,11 @@ const ENSEMBLE_ROWS_MIN: usize = 10_000;
 const ENSEMBLE_GAIN_MIN: f64 = 0.02;
 /// Weight of a row in a forest, at most: a leaf may hold as few as five rows, and one person's word must not fill it.
 const FOREST_WEIGHT_MAX: f64 = 3.0;
-/// Lowest block threshold on calibrated probabilities: the one that the original decided by.
+/// Lowest block threshold on calibrated probabilities: the one that the original decided by …
 const BLOCK_MIN: f64 = 0.7;
+/// … and where no passwords are told apart. A device that repeats one looks like a guesser there, hindsight labels hardly
+/// any of them, and so the held-out days know fewer hard cases than there are.
+const BLIND_BLOCK_MIN: f64 = 0.85;
 /// The weight decay of the logistic regression: the network's own.
 const LOGISTIC_L2: f64 = 1e-4;
 
@@ -282,10 +285,12 @@ fn log_loss(ensemble: &Ensemble, rows: &[Row]) -> f64 {
 
 fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunOptions) {
     let rows = &prepared.hold_out.rows;
+    let blind = without_password(model, rows);
+    let lowest = BLOCK_MIN + (BLIND_BLOCK_MIN - BLOCK_MIN) * blind;
     model.thresholds = match options.threshold_from {
         ThresholdFrom::Budget => {
             let negatives = prepared.hold_out.negatives(|row| model.probability(&row.snapshot()));
-            threshold::thresholds(&negatives, options.false_positive_budget, without_password(model, rows))
+            threshold::thresholds(&negatives, options.false_positive_budget, blind)
         }
         ThresholdFrom::Cost(costs) => {
             let told: Vec<(bool, Negative)> = rows
@@ -296,7 +301,7 @@ fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunO
                 })
                 .collect();
             let honest = model.standardizer.is_some() && prepared.hold_out.calibrates() == Calibrates::Line;
-            let supported = if honest { cost::thresholds(&told, costs, BLOCK_MIN) } else { Supported::default() };
+            let supported = if honest { cost::thresholds(&told, costs, lowest) } else { Supported::default() };
             // What the gate holds the realised rate against, and later challengers are compared at.
             model.training.false_positive_budget = supported.implied_rate.unwrap_or(options.false_positive_budget);
             supported.thresholds
@@ -305,7 +310,7 @@ fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunO
     if model.standardizer.is_some() {
         // Its probabilities are calibrated: what is more likely honest than not is never blocked, even where the held-out
         // days had so few hard cases that the budget would allow it.
-        model.thresholds.block = model.thresholds.block.map(|block| block.max(BLOCK_MIN));
+        model.thresholds.block = model.thresholds.block.map(|block| block.max(lowest));
     }
     model.evaluation = super::measure(model, &prepared.hold_out);
 }

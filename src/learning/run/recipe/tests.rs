@@ -88,6 +88,12 @@ fn a_price_is_the_threshold_and_implies_a_rate() {
     let cheap = Costs { false_positive: 1.0, false_negative: 9.0 };
     let cheap = RunOptions { threshold_from: ThresholdFrom::Cost(cheap), ..options(Voters::Logistic) };
     assert_eq!(fitted(&common, &cheap).measured.thresholds.block, Some(BLOCK_MIN), "rather honest than not");
+    let missing = FeatureSchema::ext().index_of("password_missing").expect("it is one of ours");
+    let mut blind = common;
+    for row in blind.hold_out.rows.iter_mut().chain(&mut blind.train.rows) {
+        row.values[missing] = 1.0;
+    }
+    assert_eq!(fitted(&blind, &cheap).measured.thresholds.block, Some(BLIND_BLOCK_MIN), "and surer without passwords");
 }
 
 #[test]
