@@ -40,7 +40,7 @@ use crate::store::upstream::layout::Layout;
 use crate::store::upstream::source::SourceOptions;
 use crate::store::{Limits, NodeReport, Position, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
-use crate::tasks::attack_mirror::AttackMirror;
+use crate::tasks::attack_mirror::{AttackMirror, Passed};
 use crate::tasks::attack_monitor::{self, AttackWatch};
 use crate::tasks::blocklist::BlocklistAsker;
 use crate::tasks::breaker::Breaker;
@@ -388,6 +388,7 @@ impl Node {
                     metrics: metrics.clone(),
                     status: statuses.task("attack_mirror"),
                     written: BTreeMap::new(),
+                    passed: Passed::default(),
                 },
                 AttackMirror::run,
             );

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::control::command::{self, Message};
-use crate::control::{Caller, ControlError, ControlHandle};
+use crate::control::{CHANNEL, Caller, ControlError, ControlHandle};
 use crate::detection::attempt::RequestKey;
 use crate::store::{Claim, Store};
 use crate::supervisor::{TaskError, TaskStatus};
@@ -86,7 +86,7 @@ impl CommandListener {
         }
         self.status.running();
         let who = message.issued_by.clone().unwrap_or_else(|| "channel".into());
-        let caller = Caller { who, origin: "channel", peer: None };
+        let caller = Caller { who, origin: CHANNEL, peer: None };
         let result = self.control.execute(message.command.clone(), &caller).await;
         self.status.finished(name, "");
         self.answer(&message, name, result).await;

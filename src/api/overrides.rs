@@ -1,7 +1,8 @@
 //! `/v1/overrides`: what operators have ordered for single pairs. Bodies are read here; bounds are checked in `control`.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::App;
 use super::auth::Administers;
 use super::body::{self, Body};
 use super::problem::Problem;
-use crate::control::{Command, OverrideCommand, OverrideOrder, OverridePair};
+use crate::control::{Command, OverrideCommand, OverrideOrder, OverridePage, OverridePair};
 use crate::detection::overrides::OverrideKind;
 
 type Answer = Result<Json<Value>, Problem>;
@@ -33,13 +34,29 @@ struct PairBody {
     network: Option<String>,
 }
 
+/// The query of `GET`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// Newer orders that are passed over.
+    offset: Option<usize>,
+    /// Most that are shown, 1 to 200.
+    limit: Option<usize>,
+}
+
 async fn execute(app: &App, command: OverrideCommand, caller: &Administers) -> Answer {
     Ok(Json(app.control.execute(Command::Override(command).check()?, &caller.0).await?))
 }
 
 /// `GET /v1/overrides`
-pub async fn list(State(app): State<App>, caller: Administers) -> Answer {
-    execute(&app, OverrideCommand::List, &caller).await
+pub async fn list(
+    State(app): State<App>,
+    caller: Administers,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Answer {
+    let unusable = |_| Problem::field("offset", "and limit must be numbers, and the only parameters");
+    let Query(ListQuery { offset, limit }) = query.map_err(unusable)?;
+    execute(&app, OverrideCommand::List(OverridePage::new(offset, limit)), &caller).await
 }
 
 /// `PUT /v1/overrides`

@@ -115,8 +115,8 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         "ext-forest" => (FeatureSchema::ext(), Voters::Forest),
         _ => (FeatureSchema::ext(), Voters::Best),
     };
-    let train = input::checked(&args.train)?;
-    let test = input::checked(&args.test)?;
+    let train = input::checked(&config, &args.train)?;
+    let test = input::checked(&config, &args.test)?;
     let options = RunOptions {
         samples_max: args.samples.unwrap_or(if args.prequential.is_some() {
             usize::try_from(config.training.samples).unwrap_or(usize::MAX)

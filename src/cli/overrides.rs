@@ -1,5 +1,7 @@
 //! `override`: what operators have ordered for single pairs of an account and a network. One request to a daemon each.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -53,12 +55,28 @@ impl OrderArgs {
     }
 }
 
+/// All orders, page by page. What is ordered meanwhile shifts the pages: an order that comes twice is shown once.
+fn all(client: &Client, path: &str) -> Result<Vec<Value>, Failure> {
+    let (mut all, mut known, mut offset) = (Vec::new(), BTreeSet::new(), Some(0));
+    while let Some(from) = offset {
+        let mut page = client.get(&format!("{path}?offset={from}"))?;
+        for order in page["overrides"].as_array_mut().into_iter().flatten() {
+            if known.insert(render::text(&order["id"])) {
+                all.push(order.take());
+            }
+        }
+        offset = page["next"].as_u64().filter(|next| *next > from);
+    }
+    Ok(all)
+}
+
+/// Carries out `override`.
 pub fn run(common: &Common, action: &OverrideAction) -> Result<(), Failure> {
     const PATH: &str = "/v1/overrides";
     let client = Client::open(common)?;
     let (answer, sentence) = match action {
         OverrideAction::List => {
-            let list = client.get(PATH)?;
+            let list = Value::Array(all(&client, PATH)?);
             return if common.json { render::json(&list) } else { render::overrides(&list) };
         }
         OverrideAction::Release(order) => (client.put(PATH, &order.body("release"))?, "released"),

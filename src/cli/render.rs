@@ -148,6 +148,8 @@ pub fn status(status: &Value) -> Result<(), Failure> {
     }
     let feedback = &status["feedback"];
     out!("feedback: {} new, {} start a training", text(&feedback["pending"]), text(&feedback["needed"]));
+    let overrides = &status["overrides"];
+    out!("overrides: {} release, {} block", text(&overrides["release"]), text(&overrides["block"]));
     let store = &status["store"];
     let connected = if store["connected"].as_bool().unwrap_or(false) { "connected" } else { "AWAY" };
     out!(

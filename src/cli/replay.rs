@@ -114,7 +114,7 @@ fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> 
     let config = Config::load(common.config_file().as_deref(), std::env::vars())
         .map_err(|error| Failure::config(chain(&error)))?;
     let (schema, model) = last_good_model(&config)?;
-    let input = input::checked(files)?;
+    let input = input::checked(&config, files)?;
     let mut player = Player::new(&config, schema);
     let cannot_write = |error: std::io::Error| Failure::output(format!("cannot write {}: {error}", out.display()));
     let mut file = BufWriter::new(File::create(out).map_err(cannot_write)?);

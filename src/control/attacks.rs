@@ -11,7 +11,7 @@ use super::{ControlError, ControlHandle};
 use crate::clock;
 use crate::detection::attacks::{AccountId, Period, Settings};
 use crate::detection::attempt::Timestamp;
-use crate::detection::client::Country;
+use crate::detection::client::Region;
 use crate::detection::record::USERNAME_MAX;
 use crate::serving::attacks::{Attacks, network_shown};
 use crate::serving::prior;
@@ -56,7 +56,7 @@ pub struct Simulation {
     pub username: String,
     /// Addresses, 1 to [`SIMULATED_IPS_MAX`], each in a network of its own.
     pub num_ips: usize,
-    /// Where they are said to be: two letters.
+    /// Where they are said to be: a country (`DE`) or a part of one (`DE-BY`).
     pub country_code: Option<String>,
 }
 
@@ -92,8 +92,8 @@ impl AttackCommand {
                     return Err(invalid("num_ips", format!("must be a number from 1 to {SIMULATED_IPS_MAX}")));
                 }
                 match &simulation.country_code {
-                    Some(code) if Country::from_code(code).is_none() => {
-                        Err(invalid("country_code", "must be the two letters of a country"))
+                    Some(code) if Region::from_code(code).is_none() => {
+                        Err(invalid("country_code", "must be a country like DE, or a part of one like DE-BY"))
                     }
                     _ => Ok(()),
                 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::ControlError;
 use super::attacks::AttackCommand;
-use super::overrides::{OverrideCommand, OverrideOrder, OverridePair};
+use super::overrides::{OverrideCommand, OverrideOrder, OverridePage, OverridePair};
 use crate::detection::additional::SLOTS_MAX;
 use crate::detection::attempt::Timestamp;
 use crate::detection::overrides::OverrideKind;
@@ -123,6 +123,9 @@ pub struct FeedbackCommand {
     #[serde(default)]
     pub id: Option<String>,
 }
+
+/// The origin of callers on the command channel.
+pub const CHANNEL: &str = "channel";
 
 /// Who asks, and by which way.
 #[derive(Debug, Clone)]
@@ -258,10 +261,12 @@ struct Fields {
     duration: Option<String>,
     reason: Option<String>,
     override_id: Option<String>,
+    offset: Option<usize>,
+    limit: Option<usize>,
 }
 
 /// Every field that a message may have.
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 26] = [
     "command",
     "id",
     "reply_to",
@@ -286,6 +291,8 @@ const FIELDS: [&str; 24] = [
     "duration",
     "reason",
     "override_id",
+    "offset",
+    "limit",
 ];
 
 impl Message {
@@ -341,6 +348,8 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
         ("duration", fields.duration.is_some()),
         ("reason", fields.reason.is_some()),
         ("override_id", fields.override_id.is_some()),
+        ("offset", fields.offset.is_some()),
+        ("limit", fields.limit.is_some()),
     ];
     let only = |allowed: &[&str]| match given.iter().find(|(name, given)| *given && !allowed.contains(name)) {
         Some((name, _)) => Err(invalid(name, "does not belong to this command")),
@@ -399,6 +408,11 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
                 duration: fields.duration.clone(),
                 reason: text("reason", &fields.reason)?,
             })))
+        }
+        "override_list" => {
+            only(&["offset", "limit"])?;
+            let page = OverridePage::new(fields.offset, fields.limit);
+            Ok(Command::Override(OverrideCommand::List(page)))
         }
         "override_remove" => {
             only(&["override_id", "username", "network"])?;
@@ -554,6 +568,26 @@ mod tests {
         let text = r#"{"command":"override_remove","override_id":"0011223344556677","id":"r1"}"#;
         let removed = parse(text).expect("complete");
         assert_eq!((removed.command.name(), removed.id.as_deref()), ("override_remove", Some("r1")));
+    }
+
+    #[test]
+    fn a_page_of_the_orders_is_asked_for_by_message() {
+        let list = |text: &str| match parse(text).expect(text).command {
+            Command::Override(OverrideCommand::List(page)) => (page.offset, page.limit),
+            other => panic!("{other:?}"),
+        };
+
+        assert_eq!(list(r#"{"command":"override_list"}"#), (0, 200));
+        assert_eq!(list(r#"{"command":"override_list","offset":400,"limit":50}"#), (400, 50));
+        for (text, field) in [
+            (r#"{"command":"override_list","limit":201}"#, "limit"),
+            (r#"{"command":"override_list","offset":-1}"#, "offset"),
+            (r#"{"command":"override_list","username":"alice"}"#, "username"),
+            (r#"{"command":"reset","offset":1}"#, "offset"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(field), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -20,9 +20,10 @@ use crate::store::{FeedbackAppended, StoreError};
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 /// Between two looks at the stream: twice what another node waits for company before it appends.
 const APPEND_LAG: Duration = Duration::from_millis(200);
-/// Looks at the stream, where another node may be about to append what is asked for. The second one finds it if that node
-/// and the store are well; the third is for those that are busy.
-const LOOKS: usize = 3;
+/// Looks at the stream, where another node may be about to append what is asked for: a second in all. A node tells the others
+/// after half a second of a request whose outcome is open, looks for such requests every quarter, and waits up to 100 ms
+/// for company before it appends.
+const LOOKS: usize = 6;
 /// Counting new feedback stops here; the largest threshold that a configuration may name.
 const COUNT_MAX: u64 = 10_000;
 

@@ -41,8 +41,8 @@ use crate::tasks::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
 use crate::telemetry::metrics::Metrics;
 
 pub use attacks::{AttackCommand, Simulation};
-pub use command::{Caller, Command, TrainCommand};
-pub use overrides::{OverrideCommand, OverrideOrder, OverridePair};
+pub use command::{CHANNEL, Caller, Command, TrainCommand};
+pub use overrides::{OverrideCommand, OverrideOrder, OverridePage, OverridePair};
 pub(crate) use rehearsal::Rehearsal;
 pub use status::StatusView;
 

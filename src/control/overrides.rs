@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::command::invalid;
-use super::{Caller, ControlError, ControlHandle};
+use super::{CHANNEL, Caller, ControlError, ControlHandle};
 use crate::clock;
 use crate::detection::attempt::Timestamp;
 use crate::detection::overrides::{
@@ -17,17 +17,41 @@ use crate::detection::overrides::{
     parse_network,
 };
 use crate::detection::record::USERNAME_MAX;
+use crate::serving::overrides::OverrideSlot;
 use crate::store::overrides::{OverridesChange, OverridesReply};
+
+/// Most orders that one answer shows.
+pub const OVERRIDES_SHOWN_MAX: usize = 200;
+
+/// Longest entries of one answer together, in bytes: the store keeps results of the channel up to 256 KiB. With long reasons
+/// a page ends before [`OVERRIDES_SHOWN_MAX`].
+const PAGE_BYTES: usize = 192 * 1024;
 
 /// One request about pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OverrideCommand {
-    /// Show what stands.
-    List,
+    /// Show a part of what stands, newest first.
+    List(OverridePage),
     /// Order something for a pair; an earlier order for it is replaced.
     Put(OverrideOrder),
     /// Take an order back.
     Remove(OverridePair),
+}
+
+/// Which part of the list is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverridePage {
+    /// Newer orders that are passed over, 0 to [`OVERRIDES_MAX`].
+    pub offset: usize,
+    /// Most that are shown, 1 to [`OVERRIDES_SHOWN_MAX`].
+    pub limit: usize,
+}
+
+impl OverridePage {
+    /// The page that somebody asks for who may leave out both.
+    pub fn new(offset: Option<usize>, limit: Option<usize>) -> Self {
+        Self { offset: offset.unwrap_or(0), limit: limit.unwrap_or(OVERRIDES_SHOWN_MAX) }
+    }
 }
 
 /// An order as somebody gives it.
@@ -62,7 +86,7 @@ impl OverrideCommand {
     /// The name on the channel, in metrics and in the audit trail.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::List => "overrides",
+            Self::List(_) => "override_list",
             Self::Put(OverrideOrder { kind: OverrideKind::Release, .. }) => "override_release",
             Self::Put(OverrideOrder { kind: OverrideKind::Block, .. }) => "override_block",
             Self::Remove(_) => "override_remove",
@@ -71,7 +95,7 @@ impl OverrideCommand {
 
     /// Whether the command is audited.
     pub fn changes_something(&self) -> bool {
-        !matches!(self, Self::List)
+        !matches!(self, Self::List(_))
     }
 
     /// Checks the bounds of the arguments as far as they do not depend on the time.
@@ -80,7 +104,15 @@ impl OverrideCommand {
     /// The first argument out of bounds.
     pub fn check(&self) -> Result<(), ControlError> {
         match self {
-            Self::List => Ok(()),
+            Self::List(page) => {
+                if page.offset > OVERRIDES_MAX {
+                    return Err(invalid("offset", format!("must be at most {OVERRIDES_MAX}")));
+                }
+                if !(1..=OVERRIDES_SHOWN_MAX).contains(&page.limit) {
+                    return Err(invalid("limit", format!("must be 1 to {OVERRIDES_SHOWN_MAX}")));
+                }
+                Ok(())
+            }
             Self::Put(order) => {
                 check_name(&order.username)?;
                 parse_network(&order.network).map_err(|error| invalid("network", error))?;
@@ -148,7 +180,7 @@ impl OverrideOrder {
 impl ControlHandle {
     pub(super) async fn overridden(&self, command: OverrideCommand, caller: &Caller) -> Result<Value, ControlError> {
         match command {
-            OverrideCommand::List => Ok(self.list_overrides().await),
+            OverrideCommand::List(page) => Ok(self.list_overrides(page, caller).await),
             OverrideCommand::Put(order) => self.put_override(&order, caller).await,
             OverrideCommand::Remove(pair) => self.remove_override(&pair).await,
         }
@@ -195,8 +227,9 @@ impl ControlHandle {
         }
     }
 
-    /// What counts now, the newest first; without the store what was last known.
-    async fn list_overrides(&self) -> Value {
+    /// A part of what counts now, the newest first; without the store what was last known. A result of the channel lies in
+    /// the store: it has pseudonyms in the place of names.
+    async fn list_overrides(&self, page: OverridePage, caller: &Caller) -> Value {
         if let Err(error) = self.overrides.follow().await {
             tracing::debug!("showing the overrides as they were last known: {error}");
         }
@@ -206,13 +239,29 @@ impl ControlHandle {
         active.sort_by_key(|order| (std::cmp::Reverse(order.since), order.id()));
         let entry = |order: &Override| {
             let mut entry = shown(order);
-            entry["account"] = slot.shown(order.account).into();
+            let named = caller.origin != CHANNEL;
+            entry["account"] =
+                if named { slot.shown(order.account) } else { OverrideSlot::unnamed(order.account) }.into();
             entry["by"] = order.by.as_str().into();
             entry["reason"] = order.reason.as_str().into();
             entry
         };
-        active.into_iter().map(entry).collect()
+        let total = active.len();
+        let shown = bounded(active.into_iter().skip(page.offset).take(page.limit).map(entry));
+        let end = page.offset.saturating_add(shown.len());
+        json!({ "total": total, "overrides": shown, "next": (end < total).then_some(end) })
     }
+}
+
+/// As many entries as one answer takes.
+fn bounded(entries: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut bytes = 0;
+    entries
+        .take_while(|entry| {
+            bytes += entry.to_string().len() + 1;
+            bytes <= PAGE_BYTES
+        })
+        .collect()
 }
 
 /// An order without what is personal.
@@ -226,6 +275,7 @@ fn shown(order: &Override) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detection::attempt::Pseudonym;
 
     fn order() -> OverrideOrder {
         OverrideOrder {
@@ -243,6 +293,39 @@ mod tests {
             ControlError::Invalid { field, .. } => field,
             other => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn the_longest_page_fits_a_result_of_the_channel() {
+        let order = Override {
+            account: Pseudonym([255; 16]),
+            network: "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128".parse().expect("a network"),
+            kind: OverrideKind::Release,
+            since: clock::now(),
+            until: clock::now(),
+            by: "\u{10ffff}".repeat(AUTHOR_MAX),
+            reason: "\u{10ffff}".repeat(REASON_MAX),
+        };
+        let mut entry = shown(&order);
+        entry["by"] = order.by.into();
+        entry["reason"] = order.reason.into();
+
+        let page = bounded(std::iter::repeat_n(entry, OVERRIDES_SHOWN_MAX));
+
+        assert!(Value::from(page.clone()).to_string().len() < crate::store::entry::DOCUMENT_MAX - 1024);
+        assert!((50..OVERRIDES_SHOWN_MAX).contains(&page.len()), "{}", page.len());
+    }
+
+    #[test]
+    fn a_page_out_of_bounds_is_refused_by_its_field() {
+        let list = |offset, limit| OverrideCommand::List(OverridePage::new(offset, limit)).check();
+
+        for (offset, limit) in [(None, None), (Some(0), Some(1)), (Some(OVERRIDES_MAX), Some(OVERRIDES_SHOWN_MAX))] {
+            assert!(list(offset, limit).is_ok(), "{offset:?} {limit:?}");
+        }
+        assert_eq!(field(list(Some(OVERRIDES_MAX + 1), None)), "offset");
+        assert_eq!(field(list(None, Some(0))), "limit");
+        assert_eq!(field(list(None, Some(OVERRIDES_SHOWN_MAX + 1))), "limit");
     }
 
     #[test]

@@ -38,6 +38,21 @@ struct Stage {
     networks: usize,
 }
 
+/// What all attempts of a simulation have in common.
+fn wrong_password(simulation: &Simulation) -> AttemptRecord {
+    let place = simulation.country_code.clone();
+    let (region, country) =
+        if place.as_ref().is_some_and(|code| code.contains('-')) { (place, None) } else { (None, place) };
+    AttemptRecord {
+        username: Some(simulation.username.clone()),
+        success: Some(false),
+        country,
+        region,
+        source: Some("simulated".to_owned()),
+        ..AttemptRecord::default()
+    }
+}
+
 impl Rehearsal {
     /// Plays an attack, on an empty stage if `fresh`.
     pub(super) fn play(
@@ -101,13 +116,9 @@ impl Stage {
             let record = AttemptRecord {
                 ts: Some(now.plus_millis(-ago).to_string()),
                 client_ip: Some(IpAddr::from([198, 18 + high, low, 1]).to_string()),
-                username: Some(simulation.username.clone()),
-                success: Some(false),
                 request_id: Some(format!("simulated-{run}-{number}")),
                 password_hash: Some(format!("simulated-{number}")),
-                country: simulation.country_code.clone(),
-                source: Some("simulated".to_owned()),
-                ..AttemptRecord::default()
+                ..wrong_password(simulation)
             };
             let checked = self.scorer.check(record, now)?;
             self.scorer.ingest(checked, now)?;
@@ -115,5 +126,26 @@ impl Stage {
         self.networks = (self.networks + simulation.num_ips) % NETWORKS;
         self.scorer.attacks().assess(now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_simulation_comes_from_the_country_or_the_part_of_it_that_was_named() {
+        let now = Timestamp::from_millis(1_767_571_200_000);
+        for (code, country, part) in [(Some("DE"), "DE", ""), (Some("DE-BY"), "DE", "BY"), (None, "", "")] {
+            let simulation = Simulation { username: "bob".into(), num_ips: 1, country_code: code.map(str::to_owned) };
+            let record = AttemptRecord { client_ip: Some("198.18.0.1".into()), ..wrong_password(&simulation) };
+
+            let attempt =
+                record.check(Some(now), now, &Pseudonymizer::new([7; 32]), String::new).expect("sound").attempt;
+
+            let told = attempt.client.country.map(|country| country.to_string()).unwrap_or_default();
+            let told_part = attempt.client.subdivision.map(|part| part.to_string()).unwrap_or_default();
+            assert_eq!((told.as_str(), told_part.as_str()), (country, part), "{code:?}");
+        }
     }
 }

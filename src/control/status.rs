@@ -12,6 +12,7 @@ use super::modes;
 use crate::clock;
 use crate::config::Config;
 use crate::detection::attempt::Timestamp;
+use crate::detection::overrides::OverrideKind;
 use crate::serving::attempt_log::AttemptLog;
 use crate::serving::mode::LearningMode;
 use crate::serving::scorer::Scorer;
@@ -83,6 +84,7 @@ impl StatusView {
                 "needed": config.training.feedback_threshold,
                 "watermark": level.as_ref().map_or(Position::START, |level| level.watermark).to_string(),
             },
+            "overrides": self.overrides(),
             "store": {
                 "backend": self.store.backend(),
                 "connected": self.store.connected(),
@@ -111,6 +113,15 @@ impl StatusView {
         let mut shown = modes::details(&mode);
         shown["switched_on"] = self.mode.switched_on().into();
         shown
+    }
+
+    /// How many orders for single pairs count now, by what they say.
+    fn overrides(&self) -> Value {
+        let (now, orders) = (clock::now(), self.scorer.overrides().orders());
+        OverrideKind::ALL
+            .iter()
+            .map(|kind| (kind.as_str().to_owned(), Value::from(orders.overrides.active(*kind, now))))
+            .collect()
     }
 
     async fn feedback(&self) -> Option<FeedbackLevel> {

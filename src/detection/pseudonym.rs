@@ -115,7 +115,7 @@ fn without_numbers(agent: &str) -> String {
 }
 
 /// The spelling under which a name is known: mail servers treat user names without regard to case.
-fn fold(name: &str) -> String {
+pub fn fold(name: &str) -> String {
     name.trim().to_lowercase()
 }
 

@@ -192,11 +192,17 @@ mod tests {
             let network = Attempt { client_ip: client_network(client_ip), ..attempt(i64::from(number) * 61, 1) };
             counter.note(&Attempt { client_ip: IpAddr::from([a, b, c, 1]), ..network }, true);
         }
+        // All within one window: nothing can be forgotten.
+        for number in 0..=u32::try_from(PAIRS_MAX).expect("a small number") {
+            let [_, a, b, c] = number.to_be_bytes();
+            let all_at_once = attempt(20_000 * 61, 2);
+            counter.note(&Attempt { client_ip: IpAddr::from([a + 1, b, c, 1]), ..all_at_once }, true);
+        }
+        assert_eq!(counter.blocked.len(), PAIRS_MAX);
         for second in 0..5000 {
             counter.restart(at(20_000 * 61 + second));
         }
 
         assert!(counter.buckets.len() <= BUCKETS_MAX + 1, "{}", counter.buckets.len());
-        assert!(counter.blocked.len() <= PAIRS_MAX);
     }
 }

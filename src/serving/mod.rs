@@ -13,6 +13,7 @@ pub mod heard;
 pub mod hindsight;
 pub mod mode;
 pub mod overrides;
+pub mod passing;
 pub mod prior;
 pub mod schema;
 pub mod scorer;

@@ -62,7 +62,12 @@ impl OverrideSlot {
 
     /// How people call an account: its name where this node has heard it, else its first 16 hexadecimal digits.
     pub fn shown(&self, account: Pseudonym) -> String {
-        self.names().get(&account).cloned().unwrap_or_else(|| hex::encode(&account.0[..8]))
+        self.names().get(&account).cloned().unwrap_or_else(|| Self::unnamed(account))
+    }
+
+    /// The first 16 hexadecimal digits of an account, for where no name may stand.
+    pub fn unnamed(account: Pseudonym) -> String {
+        hex::encode(&account.0[..8])
     }
 
     fn names(&self) -> MutexGuard<'_, BTreeMap<Pseudonym, String>> {

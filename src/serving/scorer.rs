@@ -26,6 +26,7 @@ use super::heard::Heard;
 use super::hindsight::{Inbox, Memory};
 use super::mode::{self, LearningMode};
 use super::overrides::OverrideSlot;
+use super::passing::PassingSlot;
 use super::prior;
 use super::schema::SchemaSlot;
 use super::site::Site;
@@ -58,6 +59,8 @@ pub struct Scorer {
     log: Arc<AttemptLog>,
     /// Of distributed attacks; has locks of its own.
     attacks: Arc<Attacks>,
+    /// For the mirror of the original's keys; empty while that is off.
+    passing: PassingSlot,
     overrides: Arc<OverrideSlot>,
     metrics: Arc<Metrics>,
 }
@@ -131,6 +134,7 @@ impl Scorer {
             }),
             memory,
             attacks,
+            passing: PassingSlot::default(),
             overrides: Arc::default(),
             log: parts.log,
             metrics: parts.metrics,
@@ -163,6 +167,11 @@ impl Scorer {
     /// The watch for distributed attacks, fed by what this scorer counts.
     pub fn attacks(&self) -> &Arc<Attacks> {
         &self.attacks
+    }
+
+    /// What passes this node, for the mirror of the original's keys.
+    pub fn passing(&self) -> &PassingSlot {
+        &self.passing
     }
 
     /// What operators have ordered for single pairs.

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::config::Config;
 use crate::detection::attempt::{Attempt, Pseudonym, Timestamp};
 use crate::detection::pseudonym::Pseudonymizer;
+use crate::detection::record::CheckedRecord;
 
 /// What the site says about networks, accounts and time.
 #[derive(Debug)]
@@ -39,9 +40,15 @@ impl Site {
             || self.trusted_accounts.contains(&attempt.user)
     }
 
-    /// Whether the host at `ip` is believed when it says who its client is: it lies in a trusted network.
-    pub fn forwards(&self, ip: IpAddr) -> bool {
-        contains(&self.trusted_networks, ip)
+    /// Puts the forwarded address of a record in the place of the one that it came from, if the host there is believed when
+    /// it says who its client is: it lies in a trusted network. Everything that scores or counts records asks here first, live
+    /// and offline.
+    pub fn resolve(&self, record: &mut CheckedRecord) {
+        if let Some(forwarded) = record.forwarded_ip
+            && contains(&self.trusted_networks, record.attempt.client_ip)
+        {
+            record.attempt.client_ip = forwarded;
+        }
     }
 
     /// Whether `ip` lies in a network that the operator listed as suspicious.

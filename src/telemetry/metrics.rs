@@ -106,7 +106,7 @@ impl Metrics {
             metrics.attacked_accounts.clone(),
         );
         registry.register("attack_measures", "Measures in force by kind", metrics.attack_measures.clone());
-        begin(&metrics.attack_mirror_errors, "reason", &["foreign_key", "unavailable"]);
+        begin(&metrics.attack_mirror_errors, "reason", &["dropped", "foreign_key", "unavailable"]);
         registry.register(
             "attack_mirror_errors",
             "Times the state of attacks could not be written for plugins of the original, by reason",

@@ -193,6 +193,34 @@ async fn a_refused_challenger_is_kept_and_shown_against_the_current_model() {
     assert!(pairs["username"].is_string() && pairs["addresses"].is_object(), "{pairs}");
     // The state of the daemon is as before.
     assert_eq!(json_of(&ask(&["status"]))["model"]["generation"], 1);
+
+    // Behind a proxy that the configuration trusts, the same logins are judged the same; without, all come from one address.
+    let behind = root.path().join("behind.jsonl");
+    let lines: Vec<String> = std::fs::read_to_string(&log)
+        .expect("the recording")
+        .lines()
+        .map(|line| {
+            let mut record: Value = serde_json::from_str(line).expect("JSON");
+            record["forwarded_ip"] = record["client_ip"].take();
+            record["client_ip"] = json!("192.0.2.10");
+            record.to_string()
+        })
+        .collect();
+    std::fs::write(&behind, lines.join("\n")).expect("writable");
+    let trusting = root.path().join("trusting.toml");
+    let state = state_dir.display().to_string();
+    let listed = format!("[node]\nstate_dir = {state:?}\n[lists]\ntrusted_networks = [\"192.0.2.0/24\"]\n");
+    std::fs::write(&trusting, listed).expect("writable");
+    let out = root.path().join("verdicts.jsonl");
+    let verdicts = |file: &Path, more: &[&str]| {
+        json_of(&ask(&[&["replay", text(file), "--verdicts", text(&out)], more].concat()));
+        std::fs::read_to_string(&out).expect("verdicts")
+    };
+    let direct = verdicts(&log, &[]);
+    assert_eq!(verdicts(&behind, &["--config", text(&trusting)]), direct);
+    assert_ne!(verdicts(&behind, &[]), direct);
+    let changed = json_of(&ask(&["replay", text(&behind), "--against-current", "--config", text(&trusting)]));
+    assert_eq!(changed["released"]["pairs"], other["released"]["pairs"], "the addresses of clients are shown");
 }
 
 #[test]

@@ -74,7 +74,25 @@ async fn a_request_that_nobody_knows_is_answered_at_once_where_no_other_node_cou
     }
     let begun = Instant::now();
     assert_eq!(fleet[0].http.get("/v1/explain/nobody").await.status, 404);
-    assert!(begun.elapsed() >= Duration::from_millis(390), "it has looked again: {:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(990), "it has looked again: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_request_whose_outcome_is_open_is_known_on_another_node_as_soon_as_it_is_scored() {
+    let server = RedisServer::start();
+    let fleet = Daemon::fleet(&server, ["a", "b"]).await;
+    for number in 0..4 {
+        let attempt = traffic::attempt(number, "203.0.113.66", "anna");
+        assert_eq!(fleet[0].http.post("/v1/score", &attempt).await.status, 200);
+
+        let found = if number % 2 == 0 {
+            fleet[1].http.get(&format!("/v1/explain/request-{number}")).await
+        } else {
+            fleet[1].http.post("/v1/feedback", &traffic::feedback(&attempt, true)).await
+        };
+
+        assert_eq!(found.status, 200, "{found:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What plugins and dashboards of the original read about distributed attacks: names, types, fields and lives of its keys.
 
+mod members;
+
 use nauthilus_neural::clock;
 use nauthilus_neural::detection::attacks::{Metrics, Settings};
 use nauthilus_neural::detection::attempt::Timestamp;
@@ -136,6 +138,24 @@ async fn an_attack_stands_under_the_keys_of_the_original_until_it_is_reset_and_e
     assert_eq!(captcha, ["Victim"]);
     let limited: Vec<String> = ask(&server, &["SMEMBERS", "ntc:multilayer:global:rate_limited_ips"]).await;
     assert!(limited.len() > 10 && limited.contains(&"198.18.3.0/24".to_owned()), "{limited:?}");
+    eventually("who tried what stands there", patience, || async {
+        let mut found = Vec::new();
+        for set in
+            ["global:auth_attempts:60", "global:unique_ips:3600", "global:unique_users:3600", "account:Victim:ips:3600"]
+        {
+            found.push(ask::<i64>(&server, &["ZCARD", &format!("ntc:multilayer:{set}")]).await);
+        }
+        found.push(ask(&server, &["ZCARD", "ntc:multilayer:account:Victim:fails:3600"]).await);
+        found.push(ask::<Option<i64>>(&server, &["ZSCORE", "ntc:top_failed_logins", "Victim"]).await.unwrap_or(0));
+        if found == [25, 25, 1, 25, 25, 25] { Ok(()) } else { Err(format!("{found:?}; {}", task(&daemon).await)) }
+    })
+    .await;
+    let now = now - now % HOUR;
+    let logs = [now, now + HOUR].map(|hour| format!("ntc:multilayer:security:log:{hour}"));
+    let log = [hash(&server, &logs[0]).await, hash(&server, &logs[1]).await].concat();
+    assert!(field(&log, "response").contains("monitoring"), "{log:?}");
+    let logged: f64 = field(&log, "threat_level").parse().expect("a number");
+    assert!((0.7..=1.0).contains(&logged), "{log:?}");
     let countries: (String, Vec<String>) = (
         ask(&server, &["GET", "ntc:multilayer:global:country:BR"]).await,
         ask(&server, &["SMEMBERS", "ntc:multilayer:global:countries"]).await,
@@ -144,6 +164,13 @@ async fn an_attack_stands_under_the_keys_of_the_original_until_it_is_reset_and_e
 
     let life = |name: &str| match name {
         _ if name.contains(":historical_metrics:") => ("hash", 7 * 24 * HOUR),
+        _ if name == "ntc:top_failed_logins" => ("zset", 48 * HOUR),
+        _ if name.contains(":security:log:") => ("hash", 31 * 24 * HOUR),
+        _ if name.contains(":auth_attempts:") || name.contains(":unique_") => {
+            let window: i64 = name.rsplit(':').next().and_then(|text| text.parse().ok()).expect("a window");
+            ("zset", if window <= HOUR { 2 * window } else { window })
+        }
+        _ if name.ends_with(":3600") => ("zset", 2 * HOUR),
         _ if name.contains(":account:") => ("hash", 2 * HOUR),
         _ if name.ends_with(":current_metrics") || name.ends_with(":settings") => ("hash", HOUR),
         _ if name.ends_with(":countries") => ("set", 24 * HOUR),
@@ -154,7 +181,8 @@ async fn an_attack_stands_under_the_keys_of_the_original_until_it_is_reset_and_e
     let all = keys(&server).await;
     for (name, kind, left) in &all {
         let (expected, most) = life(name);
-        assert!(name.starts_with("ntc:multilayer:") && kind == expected, "{name} is a {kind}");
+        let ours = name.starts_with("ntc:multilayer:") || name == "ntc:top_failed_logins";
+        assert!(ours && kind == expected, "{name} is a {kind}");
         assert!((most - 120..=most).contains(left), "{name} lives for {left} s");
     }
     assert!(all.iter().any(|(name, ..)| name.contains(":historical_metrics:")), "{all:?}");
@@ -165,7 +193,8 @@ async fn an_attack_stands_under_the_keys_of_the_original_until_it_is_reset_and_e
     let hook = "/api/v1/custom/distributed-brute-force-admin?action=reset_account&username=victim";
     assert_eq!(daemon.http.get(hook).await.body["status"], "success");
     eventually("the account is gone there too", patience, || async {
-        let left: i64 = ask(&server, &["EXISTS", "ntc:multilayer:account:Victim:metrics"]).await;
+        let account = ["metrics", "ips:3600", "fails:3600"].map(|what| format!("ntc:multilayer:account:Victim:{what}"));
+        let left: i64 = ask(&server, &["EXISTS", &account[0], &account[1], &account[2]]).await;
         let known: i64 = ask(&server, &["ZCARD", "ntc:multilayer:distributed_attack:accounts"]).await;
         let captcha: i64 = ask(&server, &["EXISTS", "ntc:multilayer:global:captcha_accounts"]).await;
         if (left, known, captcha) == (0, 0, 0) { Ok(()) } else { Err(format!("{left} {known} {captcha}")) }
@@ -178,7 +207,7 @@ async fn an_attack_stands_under_the_keys_of_the_original_until_it_is_reset_and_e
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_is_reported_and_nothing_is_written_and_logins_go_on() {
+async fn a_key_of_another_type_is_reported_and_nothing_beside_it_is_written_and_logins_go_on() {
     let server = RedisServer::start();
     server.query(&["SET", "ntc:multilayer:global:countries", "mine"]).await;
     let (daemon, _directory) = mirroring(&server).await;
@@ -195,7 +224,15 @@ async fn a_key_of_another_type_is_reported_and_nothing_is_written_and_logins_go_
     .await;
     attack(&daemon, "victim", 20).await;
 
-    assert_eq!(keys(&server).await.len(), 1, "nothing else was written");
+    eventually("what has passed stands there all the same", SOON + SOON, || async {
+        let attempts: i64 = ask(&server, &["ZCARD", "ntc:multilayer:global:auth_attempts:3600"]).await;
+        if attempts == 20 { Ok(()) } else { Err(format!("{attempts}; {}", task(&daemon).await)) }
+    })
+    .await;
+    let others: Vec<_> = keys(&server).await.into_iter().filter(|(_, kind, _)| kind != "zset").collect();
+    assert!(others.iter().all(|(name, ..)| name.contains(":log:") || name.ends_with(":countries")), "{others:?}");
+    let accounts: i64 = ask(&server, &["EXISTS", "ntc:multilayer:distributed_attack:accounts"]).await;
+    assert_eq!(accounts, 0, "what stands in one step with the key was not written");
     assert_eq!(ask::<String>(&server, &["GET", "ntc:multilayer:global:countries"]).await, "mine");
     let answer = daemon.http.post("/v1/score", &traffic::attempt(99, "203.0.113.5", "bob")).await;
     assert_eq!((answer.status, &answer.body["verdict"]), (200, &Value::from("allow")));

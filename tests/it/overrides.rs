@@ -40,7 +40,9 @@ async fn remove(daemon: &Daemon, body: Value) -> u16 {
 async fn list(daemon: &Daemon) -> Vec<Value> {
     let answer = daemon.http.get(PATH).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body.as_array().expect("a list").clone()
+    let listed = answer.body["overrides"].as_array().expect("a list").clone();
+    assert_eq!((&answer.body["total"], &answer.body["next"]), (&json!(listed.len()), &Value::Null), "all on one page");
+    listed
 }
 
 /// A number for a request of its own.
@@ -233,17 +235,7 @@ async fn what_cannot_be_obeyed_is_refused_and_changes_nothing() {
 
     let options = RedisOptions { url: server.url(), origin: "b".to_owned(), ..RedisOptions::default() };
     let store: Arc<RedisStore> = RedisStore::connect(&options, Limits::default()).expect("sound options");
-    let now = clock::now();
-    let many = (0..OVERRIDES_MAX as u64).map(|number| Override {
-        account: Pseudonym([number.to_be_bytes(), [1; 8]].concat().try_into().expect("sixteen bytes")),
-        network: parse_network(PLACE).expect("an address"),
-        kind: OverrideKind::Block,
-        since: now,
-        until: now.plus_millis(3_600_000),
-        by: "alice".to_owned(),
-        reason: "many".to_owned(),
-    });
-    store.change_overrides(&OverridesChange::Restore(many.collect())).await.expect("stored");
+    store.change_overrides(&OverridesChange::Restore(blocks(OVERRIDES_MAX as u64))).await.expect("stored");
     let full = daemon.http.put(PATH, &order("block")).await;
     assert_eq!(full.status, 409, "{full:?}");
     assert!(full.body["detail"].as_str().is_some_and(|detail| detail.contains("10000")), "{full:?}");
@@ -253,6 +245,81 @@ async fn what_cannot_be_obeyed_is_refused_and_changes_nothing() {
     })
     .await;
     assert_eq!(score(&daemon, PLACE, NAME).await["verdict"], "allow");
+    assert_eq!(daemon.status().await["overrides"], json!({ "release": 0, "block": OVERRIDES_MAX }));
+}
+
+/// Blocks for so many accounts, as another node gives them: each newer than the one before.
+fn blocks(count: u64) -> Vec<Override> {
+    let now = clock::now();
+    let order = |number: u64| Override {
+        account: Pseudonym([number.to_be_bytes(), [1; 8]].concat().try_into().expect("sixteen bytes")),
+        network: parse_network(PLACE).expect("an address"),
+        kind: OverrideKind::Block,
+        since: now.plus_millis(number.cast_signed() - 20_000),
+        until: now.plus_millis(3_600_000),
+        by: "alice".to_owned(),
+        reason: "many".to_owned(),
+    };
+    (0..count).map(order).collect()
+}
+
+#[tokio::test]
+async fn a_long_list_is_shown_in_pages_that_miss_nothing_by_http_by_channel_and_on_the_command_line() {
+    let server = RedisServer::start();
+    let daemon = Daemon::start(Setup::on(&server, "a")).await;
+    assert_eq!(daemon.status().await["overrides"], json!({ "release": 0, "block": 0 }));
+    let options = RedisOptions { url: server.url(), origin: "b".to_owned(), ..RedisOptions::default() };
+    let store: Arc<RedisStore> = RedisStore::connect(&options, Limits::default()).expect("sound options");
+    store.change_overrides(&OverridesChange::Restore(blocks(450))).await.expect("stored");
+    put(&daemon, &order("release")).await;
+
+    let page = |query: &'static str| {
+        let daemon = &daemon;
+        async move { daemon.http.get(&format!("{PATH}{query}")).await.body }
+    };
+    let (mut ids, mut offset) = (Vec::new(), 0);
+    for (length, next) in [(200, json!(200)), (200, json!(400)), (51, Value::Null)] {
+        let shown = daemon.http.get(&format!("{PATH}?offset={offset}")).await.body;
+        assert_eq!((&shown["total"], &shown["next"]), (&json!(451), &next));
+        let orders = shown["overrides"].as_array().expect("a list");
+        assert_eq!(orders.len(), length);
+        ids.extend(orders.iter().map(|order| order["id"].as_str().expect("an id").to_owned()));
+        offset = next.as_u64().unwrap_or_default();
+    }
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 451, "each once");
+    let newest = page("?limit=1").await;
+    assert_eq!(newest["overrides"][0]["kind"], "release", "newest first: {newest}");
+    assert_eq!(page("?offset=450&limit=7").await["overrides"][0]["id"], json!(ids[450]));
+    assert_eq!(page("?offset=451").await, json!({ "total": 451, "overrides": [], "next": null }));
+    for (query, field) in [
+        ("?limit=0", "limit"),
+        ("?limit=201", "limit"),
+        ("?offset=10001", "offset"),
+        ("?offset=-1", "offset"),
+        ("?page=2", "offset"),
+    ] {
+        let refused = daemon.http.get(&format!("{PATH}{query}")).await;
+        assert_eq!((refused.status, refused.body["field"].as_str()), (400, Some(field)), "{query}: {refused:?}");
+    }
+
+    let listed: Value = serde_json::from_str(&printed(&run(&daemon, &["--json", "override", "list"]))).expect("JSON");
+    let listed: Vec<_> = listed.as_array().into_iter().flatten().filter_map(|order| order["id"].as_str()).collect();
+    assert_eq!(listed, ids, "the command line turns the pages");
+    let status = printed(&run(&daemon, &["status"]));
+    assert!(status.contains("overrides: 1 release, 450 block"), "{status}");
+
+    let command = json!({ "command": "override_list", "offset": 0, "limit": 2, "id": "l1" }).to_string();
+    server.query(&["PUBLISH", "nt:{neural}:commands", &command]).await;
+    let result = eventually("the page is kept", SOON, || async {
+        let result = server.query(&["GET", "nt:{neural}:results:l1"]).await;
+        if result.contains("override_list") { Ok(result) } else { Err(result) }
+    })
+    .await;
+    assert!(result.contains(&ids[0]) && result.contains(&ids[1]) && !result.contains(&ids[2]), "{result}");
+    assert!(result.contains("451") && result.contains("ticket 4711"), "{result}");
+    assert!(!result.to_lowercase().contains(&NAME.to_lowercase()), "results lie in the store: {result}");
+    let trail = daemon.http.get("/v1/audit").await.body;
+    assert!(!trail.to_string().contains("override_list"), "reading is not audited: {trail}");
 }
 
 #[tokio::test]

@@ -32,12 +32,22 @@ fn holds(all: &[u8], text: &str) -> bool {
 async fn d37_neither_names_nor_programs_nor_texts_of_people_reach_the_store() {
     let server = RedisServer::start();
     let daemon = Daemon::start(Setup::on(&server, "a")).await;
-    for number in 0..30 {
+    let texts = json!({ "device": "quirk-device-text", "shape": "quirk-shape-text" });
+    let mut first = traffic::attempt(100, "198.51.100.7", "Zoe.Quirk");
+    (first["features"], first["encoding"]) = (texts.clone(), json!({ "shape": "embedding" }));
+    traffic::login(&daemon.http, &first, true).await;
+    eventually("the features are known", SOON, || async {
+        let features = daemon.http.get("/v1/features").await.body;
+        let known = features["additional"].as_array().map_or(0, Vec::len);
+        if known == 2 { Ok(()) } else { Err(features.to_string()) }
+    })
+    .await;
+    for number in 1..30 {
         let mut attempt = traffic::attempt(number, "198.51.100.7", "Zoe.Quirk");
         attempt["account"] = json!("zquirk-account");
         attempt["user_agent"] = json!("Quirkmail/77.1");
         attempt["client_id"] = json!("quirk-client-id");
-        attempt["features"] = json!({ "device": "quirk-device-text" });
+        (attempt["features"], attempt["encoding"]) = (texts.clone(), json!({ "shape": "embedding" }));
         traffic::login(&daemon.http, &attempt, number % 2 == 0).await;
         if number < 3 {
             let given = daemon.http.post("/v1/feedback", &traffic::feedback(&attempt, true)).await;

@@ -206,6 +206,12 @@ async fn d41_d42_a_simulated_attack_is_detected_and_leaves_no_trace_in_real_numb
         "num_ips": 20, "country_code": "DE",
     });
     assert_eq!(simulated, expected, "D41");
+    let part = hook(&daemon, TEST, "action=simulate_attack&username=bob&num_ips=1&country_code=de-by").await;
+    assert_eq!((&part["status"], &part["country_code"]), (&json!("success"), &json!("DE-BY")), "{part}");
+    assert_eq!(
+        hook(&daemon, TEST, "action=run_test&username=bob&num_ips=20&country_code=DE").await["test_result"],
+        "PASS"
+    );
     let checked = hook(&daemon, TEST, "action=check_detection&username=bob").await;
     let result = &checked["detection_result"];
     assert_eq!(
@@ -259,7 +265,12 @@ async fn errors_of_the_hooks_have_their_documented_form_and_only_administrators_
         (
             TEST,
             "action=run_test&username=bob&country_code=DEU",
-            "Invalid country_code parameter: must be the two letters of a country",
+            "Invalid country_code parameter: must be a country like DE, or a part of one like DE-BY",
+        ),
+        (
+            TEST,
+            "action=simulate_attack&username=bob&country_code=DE-BAYERN",
+            "Invalid country_code parameter: must be a country like DE, or a part of one like DE-BY",
         ),
         (ADMIN, "action=explode", "Invalid action: explode"),
         (ADMIN, "action=reset_account", "Missing required parameter: username"),

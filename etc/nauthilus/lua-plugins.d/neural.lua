@@ -5,7 +5,7 @@
 -- (140 ms, so that with everything around it a login waits at most 150 ms) later. No error leaves this file, because Nauthilus would fail the login. Passwords never leave Nauthilus: the
 -- daemon gets the eight digits that Nauthilus itself keeps of them.
 --
--- Settings beside those of nauthilus_neural_client.lua:
+-- Settings beside those of nauthilus_neural_client.lua and nauthilus_neural_origin.lua:
 --   NAUTHILUS_NEURAL_FEATURES=off            do not add the features `identifier` and `country_code`
 --   NAUTHILUS_NEURAL_PASSWORD_TAG=off        do not send the eight digits
 --   NAUTHILUS_NEURAL_POLICY_ATTRIBUTES=on    tell policies of Nauthilus 3; policy/neural-registry.lua must be listed first
@@ -13,6 +13,7 @@
 -- Not even a missing file may fail a login.
 local installed, client = pcall(require, "nauthilus_neural_client")
 local complete, neural = pcall(require, "nauthilus_neural")
+local located, origin = pcall(require, "nauthilus_neural_origin")
 
 local VERDICTS = { allow = true, watch = true, step_up = true, block = true }
 local REQUEST_KEY = "nauthilus_neural_request_id"
@@ -72,20 +73,6 @@ local function ask_site(request)
     end
 end
 
--- The country of the client, if a script knows it: two letters, or nil.
-local function country(context, features)
-    local code = features.country_code
-    local seen = context ~= nil and context.context_get("geoippolicyd_iso_codes_seen") or nil
-    -- More than one code is the account's past, not this client.
-    if type(code) ~= "string" and type(seen) == "table" and seen[2] == nil then
-        code = seen[1]
-    end
-    if type(code) == "string" and string.find(code, "^%a%a$") then
-        return string.upper(code)
-    end
-    return nil
-end
-
 -- Adds the features that the sample scripts of Nauthilus 1.7 had; a script's own ones of the same names win.
 local function add_own(attempt, features, encoding)
     local count = 0
@@ -112,6 +99,8 @@ local function record(request, context)
         return nil
     end
     local features, encoding = neural.features()
+    local forwarded = origin.forwarded(client_ip, context)
+    local country, region = origin.place(features, context, forwarded)
     local attempt = {
         request_id = optional(request.session, 256),
         client_ip = client_ip,
@@ -121,7 +110,9 @@ local function record(request, context)
         user_agent = optional(request.user_agent, 512),
         client_id = optional(request.client_id, 256),
         password_hash = password_tag(request.password),
-        country = country(context, features),
+        forwarded_ip = forwarded,
+        country = country,
+        region = region,
     }
     if client.setting("FEATURES") ~= "off" then
         add_own(attempt, features, encoding)
@@ -236,8 +227,8 @@ end
 
 -- Calls `step` so that no error leaves it. Returns what it returns, or nil.
 local function guarded(step, request)
-    if not installed or not complete then
-        log("neural_error", "nauthilus_neural.lua or nauthilus_neural_client.lua is not on the package path")
+    if not installed or not complete or not located then
+        log("neural_error", "one of nauthilus_neural.lua, _client.lua and _origin.lua is not on the package path")
         return nil
     end
     local ok, result = pcall(step, request)

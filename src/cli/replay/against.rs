@@ -36,7 +36,8 @@ pub fn run(common: &Common, files: &[PathBuf], model: Option<&Path>) -> Result<(
         .map_err(|error| Failure::config(chain(&error)))?;
     let (schema, current) = last_good_model(&config)?;
     let (header, candidate) = candidate(&config, model)?;
-    let (records, rejected) = input::checked_with(files, |record| record.username.clone().unwrap_or_default())?;
+    let (records, rejected) =
+        input::checked_with(&config, files, |record| record.username.clone().unwrap_or_default())?;
     let mut players = [(&current, schema), candidate_of(&config, &candidate)?]
         .map(|(model, schema)| (model, Player::new(&config, schema)));
     let mut changes = Changes::default();

@@ -28,8 +28,8 @@ pub struct UpstreamConfig {
     pub bridge: bool,
     /// Give those nodes each new model. Default: false, because their next own training overwrites it with inverted labels.
     pub export: bool,
-    /// Write what is known of distributed attacks under the keys of their scripts. Default: false, because it puts names
-    /// of attacked accounts in clear there, and only old plugins and dashboards read it.
+    /// Write what is known of distributed attacks, and who tried what lately, under the keys of their scripts. Default:
+    /// false, because it puts the names of all users in clear there, and only old plugins and dashboards read it.
     pub mirror: bool,
     /// What those keys begin with, 1 to 64 characters. Default: `ntc:`, as in the releases with the scripts; from 1.12 on
     /// they take the prefix.

@@ -122,6 +122,7 @@ fn said(answer: &ScoreAnswer) -> (Verdict, Verdict, Option<u64>) {
 #[test]
 fn each_attempt_is_taken_in_once_whichever_way_it_comes_and_what_does_not_count_is_left_out() {
     let site = site(|config| config.lists.trusted_networks = vec!["10.0.0.0/8".parse().expect("a network")]);
+    site.scorer.passing().switch(true);
     site.score(0, STRANGE, &json!({}));
     assert_eq!(site.attempts(1), (1, 0), "at once, before the outcome");
     let outcome = json!({ "request_id": format!("0-{STRANGE}"), "success": false });
@@ -145,6 +146,7 @@ fn each_attempt_is_taken_in_once_whichever_way_it_comes_and_what_does_not_count_
     assert_eq!(site.attempts(8), (3, 3), "neither trusted ones nor look-ups");
 
     let peer = self::site(|config| config.lists.trusted_networks = vec!["10.0.0.0/8".parse().expect("a network")]);
+    peer.scorer.passing().switch(true);
     let (_, entries) = site.log.oldest(100).expect("something to tell");
     for _ in 0..2 {
         for entry in &entries {
@@ -153,6 +155,13 @@ fn each_attempt_is_taken_in_once_whichever_way_it_comes_and_what_does_not_count_
         }
     }
     assert_eq!(peer.attempts(8), (3, 3), "a peer takes in the same");
+
+    let passed = site.scorer.passing().take();
+    let failures = passed.iter().filter(|passing| passing.outcome == Some(Outcome::Failure)).count();
+    let names: BTreeSet<&str> = passed.iter().filter_map(|passing| passing.name.as_deref()).collect();
+    assert_eq!((passed.iter().filter(|passing| passing.new).count(), failures), (3, 3), "so does the mirror");
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["alice", "bob", "carol"]);
+    assert_eq!(peer.scorer.passing().take(), [], "but only of the node that was told");
 }
 
 #[test]

@@ -25,19 +25,18 @@ impl Scorer {
         fallback_ts: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<CheckedRecord, RecordError> {
-        let names = (self.attacks.wants_names() || self.overrides.wants_names()).then(|| {
+        let wanted = self.attacks.wants_names() || self.overrides.wants_names() || self.passing.wants_names();
+        let names = wanted.then(|| {
             let account = record.account.as_ref().filter(|account| !account.trim().is_empty());
             let typed = record.username.clone().unwrap_or_default();
             (account.unwrap_or(&typed).clone(), typed)
         });
         let mut checked = record.check(fallback_ts, now, &self.pseudonyms.load(), random::id)?;
-        if let Some(forwarded) = checked.forwarded_ip
-            && self.site.load().forwards(checked.attempt.client_ip)
-        {
-            checked.attempt.client_ip = forwarded;
-        }
+        self.site.load().resolve(&mut checked);
         if let Some((account, typed)) = names {
             self.attacks.learn_name(checked.attempt.user.into(), &account);
+            self.passing.learn_name(checked.attempt.user.into(), &account);
+            self.passing.learn_name(checked.attempt.name.into(), &typed);
             self.overrides.learn_name(checked.attempt.user, &account);
             self.overrides.learn_name(checked.attempt.name, &typed);
         }

@@ -77,6 +77,7 @@ impl Scorer {
         drop(state);
         if let Some(attempt) = happened.filter(|attempt| !site.trusts(attempt)) {
             self.attacks.note(&attempt, !known, Some((outcome, at_home)));
+            self.passing.note(&attempt, !known, Some(outcome));
         }
         self.metrics.outcome(outcome_name(outcome));
         Ok(OutcomeAnswer { request_id, recorded: true })
@@ -131,6 +132,7 @@ impl Scorer {
         state.pending.remove(event.attempt.request);
         if !historical && !site.trusts(&event.attempt) {
             self.attacks.note(&event.attempt, applied.attempt, applied.outcome.then_some((outcome, at_home)));
+            self.passing.note(&event.attempt, applied.attempt, applied.outcome.then_some(outcome));
         }
         let told = self.tell(&mut state, event, now);
         let much = state.inbox.waiting() >= NEWS_OF_BULK;

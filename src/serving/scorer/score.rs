@@ -88,6 +88,7 @@ impl Scorer {
         drop(state);
         if counted && !trusted {
             self.attacks.note(&attempt, true, None);
+            self.passing.note(&attempt, true, None);
         }
         let explained = current.filter(|_| wants_explanation);
         let explanation = explained.and_then(|model| explain::explain(&config, &schema, model, &snapshot).ok());

@@ -3,8 +3,8 @@
 //! Any number of nodes may do it at once. None of them holds a lock there, because each knows names that the others have
 //! never heard: an attacked account carries the time of its evidence, and the newer stays; numbers stay where a node that
 //! has counted more wrote them just now. Every key lives no longer than the original's, at most a week. A key of another
-//! type stops everything before anything is written. Nothing is read back to be believed, and what the scripts kept for
-//! themselves (each attempt, each address) is not written.
+//! type stops everything before anything is written. Nothing is read back to be believed. Each attempt and each address is
+//! the matter of `mirror_members`.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //!
 //! Parsing is pure and lies in files of its own: `training` (records), `model`, `encodings`, `flags` (with the times and
 //! messages); `sample` turns a record into a sample of ours and `export` a model of ours into theirs. `layout` has the
-//! names of keys; `source`, `read`, `write` and `mirror` talk to Redis. Everything is foreign: sizes, counts, depths and numbers are bounded
+//! names of keys; `source`, `read`, `write`, `mirror` and `mirror_members` talk to Redis. Everything is foreign: sizes, counts, depths and numbers are bounded
 //! before anything is kept. Nothing of a record's user or client leaves this module, because nothing of it is read.
 
 pub mod encodings;
@@ -10,6 +10,7 @@ pub mod export;
 pub mod flags;
 pub mod layout;
 pub mod mirror;
+pub mod mirror_members;
 pub mod model;
 pub mod read;
 pub mod sample;

@@ -4,11 +4,18 @@
 //! Answers are compared with the JSON of the manual by shape; fixed sentences and repeated parameters also by value. Fields
 //! that are not in the manual are named here one by one.
 
+use nauthilus_neural::clock;
+use nauthilus_neural::detection::attacks::Protection;
+use nauthilus_neural::detection::client::Region;
+use nauthilus_neural::store::redis::{RedisOptions, RedisStore};
+use nauthilus_neural::store::{Limits, Store};
 use serde_json::{Value, json};
 
 use super::beside;
 use super::nauthilus::Version;
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::{Daemon, SOON, Setup};
+use crate::support::eventually::eventually;
+use crate::support::redis::RedisServer;
 use crate::support::traffic;
 
 /// What 1.7 itself put into every answer of a hook, although the manual does not show it.
@@ -175,6 +182,12 @@ async fn the_test_of_the_detection_is_answered_as_the_manual_shows() {
         "num_ips": 20, "country_code": "DE",
     });
     every_way(&daemon, HOOK, &query("simulate_attack"), |got| as_documented(got, &simulated)).await;
+    // Beyond the manual: a part of a country, as among the blocked regions.
+    let mut of_a_part = simulated.clone();
+    of_a_part["country_code"] = json!("DE-BY");
+    let mut part = query("simulate_attack");
+    part[3].1 = "de-by";
+    every_way(&daemon, HOOK, &part, |got| as_documented(got, &of_a_part)).await;
 
     let checked = json!({
         "status": "success", "message": "Detection check completed", "username": "testuser",
@@ -199,10 +212,29 @@ async fn the_test_of_the_detection_is_answered_as_the_manual_shows() {
     .await;
 }
 
+/// Another node of the fleet, under a severe attack, has blocked these regions just now.
+async fn blocked_by_another_node(server: &RedisServer, regions: [&str; 3]) {
+    let options = RedisOptions { url: server.url(), origin: "other".to_owned(), ..RedisOptions::default() };
+    let store = RedisStore::connect(&options, Limits::default()).expect("sound options");
+    let mut protection = Protection::default();
+    for region in regions {
+        protection.block_region(Region::from_code(region).expect("a region"), clock::now());
+    }
+    let written = serde_json::to_vec(&protection).expect("plain data");
+    assert!(store.save_protection(None, &written).await.expect("stored"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_administration_is_answered_as_the_manual_shows() {
     const HOOK: &str = "distributed-brute-force-admin";
-    let daemon = Daemon::start(Setup::new("a")).await;
+    let server = RedisServer::start();
+    blocked_by_another_node(&server, ["CN", "RU", "DE-BY"]).await;
+    let daemon = Daemon::start(Setup::on(&server, "a")).await;
+    eventually("the measures of the other node hold here too", SOON, || async {
+        let count = daemon.metric("attack_measures{measure=\"regions\"}").await;
+        if count == 3 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
     // An attack on one account, and one password over many, so that the lists hold something.
     for number in 0..60 {
         let mut attempt = traffic::attempt(number, &format!("198.18.{number}.1"), "user1");
@@ -218,7 +250,7 @@ async fn the_administration_is_answered_as_the_manual_shows() {
         "status": "success", "message": "Metrics retrieved successfully",
         "metrics": {
             "threat_level": 0.8, "attempts": 1250, "unique_ips": 500, "unique_users": 25, "ips_per_user": 20,
-            "attacked_accounts": { "user1": 20, "user2": 15 }, "blocked_regions": ["CN", "RU"],
+            "attacked_accounts": { "user1": 20, "user2": 15 }, "blocked_regions": ["CN", "DE-BY", "RU"],
             "rate_limited_ips": ["192.168.1.1", "10.0.0.1"], "captcha_accounts": ["user1", "user3"],
             "settings": {
                 "captcha_enabled": "true", "rate_limit_enabled": "true", "monitoring_mode": "true",
@@ -232,6 +264,8 @@ async fn the_administration_is_answered_as_the_manual_shows() {
             let shown = &got["metrics"];
             assert!(shown["attacked_accounts"]["user1"].as_f64() >= Some(50.0), "{shown}");
             assert_eq!(shown["captcha_accounts"], json!(["user1"]), "{shown}");
+            // As the manual shows them, and a part of a country beside them.
+            assert_eq!(shown["blocked_regions"], metrics["metrics"]["blocked_regions"], "{shown}");
             assert!(shown["rate_limited_ips"].as_array().is_some_and(|list| !list.is_empty()), "{shown}");
             assert_eq!((&shown["attempts"], &shown["unique_users"]), (&json!(120), &json!(61)), "{shown}");
         })
@@ -245,4 +279,6 @@ async fn the_administration_is_answered_as_the_manual_shows() {
     .await;
     let reset = json!({ "status": "success", "message": "Protection measures reset successfully" });
     every_way(&daemon, HOOK, &[("action", "reset_protection")], |got| as_documented(got, &reset)).await;
+    let after = by_http(&daemon, HOOK, &[]).await;
+    assert_eq!(after["metrics"]["blocked_regions"], json!([]), "{after}");
 }

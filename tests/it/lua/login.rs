@@ -28,7 +28,7 @@ pub fn beside(version: Version, url: &str, settings: &[(&str, &str)]) -> Nauthil
 }
 
 /// A server that gives each score this verdict.
-fn judge(verdict: &str) -> Server {
+pub fn judge(verdict: &str) -> Server {
     Server::saying(200, json!({ "request_id": "s-1", "verdict": verdict, "probability": 0.9712 }).to_string())
 }
 

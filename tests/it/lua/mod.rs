@@ -16,6 +16,7 @@ mod live;
 mod login;
 mod module;
 mod nauthilus;
+mod origin;
 
 use std::path::PathBuf;
 

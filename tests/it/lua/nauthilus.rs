@@ -40,6 +40,8 @@ struct Request {
     attributes: BTreeMap<String, Json>,
     query: BTreeMap<String, String>,
     method: String,
+    /// The lines of each header of the request to Nauthilus, by its name in small letters.
+    headers: BTreeMap<String, Vec<String>>,
 }
 
 /// A Nauthilus in which scripts run.
@@ -265,6 +267,12 @@ impl Nauthilus {
         self.current.borrow().borrow_mut().context.insert(key.to_owned(), value);
     }
 
+    /// Gives the request to Nauthilus a header with these lines; none takes it away.
+    pub fn set_header(&self, name: &str, lines: &[&str]) {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        self.current.borrow().borrow_mut().headers.insert(name.to_lowercase(), lines);
+    }
+
     /// Takes what was sent since the last call.
     pub fn sent(&self) -> Vec<Sent> {
         std::mem::take(&mut *self.wire.sent.borrow_mut())
@@ -315,6 +323,12 @@ fn per_request(lua: &Lua, shared: &Shared) -> mlua::Result<(Table, Table, Table)
     let query =
         lua.create_function(move |_, name: String| Ok(state.borrow().query.get(&name).cloned().unwrap_or_default()))?;
     http.set("get_http_query_param", query)?;
+    let state = Rc::clone(shared);
+    let header = lua.create_function(move |lua, name: String| {
+        let lines = state.borrow().headers.get(&name.to_lowercase()).cloned().unwrap_or_default();
+        lua.create_sequence_from(lines)
+    })?;
+    http.set("get_http_request_header", header)?;
     let state = Rc::clone(shared);
     http.set("get_http_method", lua.create_function(move |_, ()| Ok(state.borrow().method.clone()))?)?;
 
