@@ -3,7 +3,7 @@
 //! Several nodes can live in one process (the demo and the tests do that); signals, logging and the listening socket
 //! belong to `daemon`. Reading `start` from top to bottom is reading how a node comes to life.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use crate::api::jwt::Verifier;
 use crate::clock;
 use crate::config::secrets::Secrets;
 use crate::config::{Config, Problem, Profile, Role, host_name};
-use crate::control::{ControlHandle, Rehearsal, StatusView};
+use crate::control::{Caller, Command, ControlError, ControlHandle, Rehearsal, StatusView};
 use crate::detection::attacks::ThreatLevel;
 use crate::detection::features::FeatureSchema;
 use crate::detection::pseudonym::Pseudonymizer;
@@ -59,7 +59,7 @@ use crate::tasks::scheduled_trainer::ScheduledTrainer;
 use crate::tasks::subscriber::Subscriber;
 use crate::tasks::trainer::Trainer;
 use crate::tasks::training_progress::LastProgress;
-use crate::tasks::upstream_bridge::UpstreamBridge;
+use crate::tasks::upstream_bridge::{SwitchMode, UpstreamBridge};
 use crate::tasks::upstream_export::UpstreamExport;
 use crate::telemetry::metrics::Metrics;
 
@@ -354,11 +354,11 @@ impl Node {
                     layout: Layout::from(&started_config.upstream),
                     store: store.clone(),
                     mode: follow_mode,
-                    registry_changed: registry_changed.clone(),
+                    switch: switch_for_bridge(&control),
+                    metrics: metrics.clone(),
                     status: statuses.task("upstream_bridge"),
-                    seen: VecDeque::new(),
-                    dry_run: None,
-                    taken: 0,
+                    records: Default::default(),
+                    switches: Default::default(),
                 },
                 UpstreamBridge::run,
             );
@@ -542,6 +542,21 @@ fn access(config: &Config, configured: Secrets, state_dir: &StateDir) -> Result<
     let listed = configured.tokens.into_iter();
     tokens.extend(listed.map(|(role, secret)| Token { role, secret: secret.expose().to_owned() }));
     Ok(Auth::new(tokens, config.http.loopback_access, jwt))
+}
+
+/// What the bridge hears is a command like any other. It is not repeated where that could not help.
+fn switch_for_bridge(control: &Arc<ControlHandle>) -> SwitchMode {
+    let control = Arc::clone(control);
+    Arc::new(move |enabled| {
+        let control = Arc::clone(&control);
+        Box::pin(async move {
+            let caller = Caller { who: "nauthilus 1.7".to_owned(), origin: Caller::BRIDGE, peer: None };
+            match control.execute(Command::LearningMode { enabled }, &caller).await {
+                Err(ControlError::Unavailable(reason)) => Err(reason),
+                Ok(_) | Err(_) => Ok(()),
+            }
+        })
+    })
 }
 
 fn list(problems: &[Problem]) -> String {

@@ -21,7 +21,7 @@ use crate::detection::attacks::Period;
 /// `/api/v1/custom/distributed-brute-force-admin`
 pub async fn admin(State(app): State<App>, caller: Hook<Administers>, call: Call) -> Json<Value> {
     let done = async {
-        let parameters = call.parameters.map_err(error)?;
+        let parameters = call.only(&["action", "username"]).map_err(error)?;
         let (command, message) = match parameters.text("action").unwrap_or("get_metrics") {
             "get_metrics" => (AttackCommand::Metrics, "Metrics retrieved successfully"),
             "reset_protection" => (AttackCommand::ResetProtection, "Protection measures reset successfully"),
@@ -49,7 +49,7 @@ pub async fn admin(State(app): State<App>, caller: Hook<Administers>, call: Call
 /// `/api/v1/custom/distributed-brute-force-test`
 pub async fn test(State(app): State<App>, caller: Hook<Administers>, call: Call) -> Json<Value> {
     let done = async {
-        let parameters = call.parameters.map_err(error)?;
+        let parameters = call.only(&["action", "username", "num_ips", "country_code"]).map_err(error)?;
         let action = parameters.required("action").map_err(error)?;
         let (command, message) = match action {
             "simulate_attack" => (

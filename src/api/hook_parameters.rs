@@ -1,11 +1,14 @@
 //! Parameters of the hooks: from the query, and of a POST also from its body, as a form or a JSON object.
 //!
-//! Hooks are called by hand and by Lua, so every value is text; a JSON body may give numbers and booleans. Bounded, and a
-//! parameter that is given twice is refused: which one counts would be a guess. What the values mean is the hooks' business.
+//! Hooks are called by hand and by Lua, so every value is text; a JSON body may give numbers and booleans. Bounded; a
+//! parameter that is given twice is refused, because which one counts would be a guess, and so is one that the hook does not
+//! know: a name with a typo would leave the default in force. What the values mean is the hooks' business.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 /// Most parameters of one call: four times what any hook takes.
@@ -32,17 +35,16 @@ impl Parameters {
             return Ok(read);
         }
         let kind = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        // Small clients name no type; a form never begins with a brace.
-        let unnamed = kind.is_empty() && body.first() == Some(&b'{');
-        if unnamed || kind.eq_ignore_ascii_case("application/json") {
-            let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
-                return Err("The body is not a JSON object".into());
-            };
-            for (name, value) in &object {
+        // Small clients name no type, others call everything a form; a form never begins with a brace.
+        let braced = body.trim_ascii_start().first() == Some(&b'{');
+        if braced || kind.eq_ignore_ascii_case("application/json") {
+            let Fields(fields) =
+                serde_json::from_slice(body).map_err(|_| "The body is not a JSON object".to_owned())?;
+            for (name, value) in &fields {
                 match value {
                     Value::String(text) => read.add(name, text)?,
                     Value::Number(_) | Value::Bool(_) => read.add(name, &value.to_string())?,
-                    Value::Null => {}
+                    Value::Null => read.add(name, "")?,
                     Value::Array(_) | Value::Object(_) => {
                         return Err(format!("Invalid parameter {}: must be a single value", shown(name)));
                     }
@@ -72,6 +74,17 @@ impl Parameters {
         Ok(())
     }
 
+    /// The same parameters, if all of them are among `names`.
+    ///
+    /// # Errors
+    /// A sentence that names the first unknown one, and those that there are.
+    pub fn only(self, names: &[&str]) -> Result<Self, String> {
+        match self.0.keys().find(|name| !names.contains(&name.as_str())) {
+            Some(unknown) => Err(format!("Unknown parameter: {}; there are {}", shown(unknown), names.join(", "))),
+            None => Ok(self),
+        }
+    }
+
     /// A parameter that is there and not empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -96,6 +109,33 @@ impl Parameters {
     }
 }
 
+/// The fields of a JSON object as they were written: a map would keep one of two that have the same name.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
 /// A name as it may stand in an answer.
 fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(NAME_MAX).collect()
@@ -110,8 +150,8 @@ mod tests {
 
     #[test]
     fn query_form_and_json_say_the_same() {
-        let query = Parameters::read(Some("epochs=100&name=a%20b+c"), None, b"").expect("reads");
-        let form = Parameters::read(None, FORM, b"epochs=100&name=a%20b+c").expect("reads");
+        let query = Parameters::read(Some("epochs=100&name=a%20b+c&none="), None, b"").expect("reads");
+        let form = Parameters::read(None, FORM, b"epochs=100&name=a%20b+c&none=").expect("reads");
         let json = Parameters::read(None, JSON, br#"{"epochs": 100, "name": "a b c", "none": null}"#).expect("reads");
 
         assert_eq!(query.text("name"), Some("a b c"));
@@ -146,5 +186,33 @@ mod tests {
         for body in [&br#"{"a": {"b": 1}}"#[..], b"[1]", b"{", br#"{"a": [1]}"#] {
             assert!(Parameters::read(None, JSON, body).is_err());
         }
+    }
+
+    #[test]
+    fn json_is_json_whatever_the_client_calls_it() {
+        for kind in [FORM, JSON, None, Some("text/plain")] {
+            for body in [&br#"{"enabled":"true"}"#[..], b" \r\n{\"enabled\":true}"] {
+                let read = Parameters::read(None, kind, body).expect("reads");
+                assert_eq!(read.text("enabled"), Some("true"), "{kind:?}");
+            }
+            assert!(Parameters::read(None, kind, br#"{"enabled":"#).is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_a_json_body_gives_twice_is_refused() {
+        for body in [&br#"{"a":1,"a":1}"#[..], br#"{"a":null,"b":1,"a":2}"#] {
+            assert_eq!(Parameters::read(None, JSON, body), Err("Invalid parameter a: given twice".into()));
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_a_hook_does_not_know_is_refused_by_name() {
+        let read = |query| Parameters::read(Some(query), None, b"").expect("reads");
+
+        assert_eq!(read("epochs=1").only(&["epochs", "samples"]), Ok(read("epochs=1")));
+        let error = read("epoch=3").only(&["epochs", "samples"]);
+        assert_eq!(error, Err("Unknown parameter: epoch; there are epochs, samples".into()));
+        assert!(read("epoch=").only(&["epochs"]).is_err(), "also without a value");
     }
 }

@@ -45,7 +45,17 @@ impl<R: FromRequestParts<App, Rejection = Problem>> FromRequestParts<App> for Ho
 /// What every hook reads.
 pub struct Call {
     /// What was given, or what is wrong with it.
-    pub(super) parameters: Result<Parameters, String>,
+    parameters: Result<Parameters, String>,
+}
+
+impl Call {
+    /// The parameters of a hook that knows `names`.
+    ///
+    /// # Errors
+    /// A sentence for the caller: what cannot be read, or which parameter the hook does not know.
+    pub(super) fn only(self, names: &[&str]) -> Result<Parameters, String> {
+        self.parameters?.only(names)
+    }
 }
 
 impl FromRequest<App> for Call {
@@ -72,7 +82,7 @@ pub async fn train(State(app): State<App>, caller: Hook<Administers>, call: Call
         }))
     };
     let asked = call
-        .parameters
+        .only(&["epochs", "samples"])
         .and_then(|parameters| Ok((parameters.positive::<usize>("samples")?, parameters.positive::<u32>("epochs")?)));
     let (samples, epochs) = match asked {
         Ok((samples, epochs)) => (samples.unwrap_or(SAMPLES), epochs.unwrap_or(EPOCHS)),
@@ -103,7 +113,7 @@ pub async fn train(State(app): State<App>, caller: Hook<Administers>, call: Call
 /// `/api/v1/custom/neural-feedback`: takes a person's word on one attempt.
 pub async fn feedback(State(app): State<App>, caller: Hook<GivesFeedback>, call: Call) -> Answer {
     let failed = |error: String| json!({ "status": "error", "message": "Failed to record feedback", "error": error });
-    let parameters = match call.parameters {
+    let parameters = match call.only(&["is_brute_force", "request_id", "client_ip", "username", "author"]) {
         Ok(parameters) => parameters,
         Err(error) => {
             app.metrics.feedback("malformed");
@@ -161,7 +171,7 @@ pub async fn learning_mode(State(app): State<App>, caller: Hook<Administers>, ca
         Err(_) => Value::Null,
     };
     let caller = &caller.0.0;
-    let enabled = call.parameters.and_then(|parameters| match parameters.text("enabled") {
+    let enabled = call.only(&["enabled"]).and_then(|parameters| match parameters.text("enabled") {
         None => Ok(None),
         Some("true" | "1") => Ok(Some(true)),
         Some("false" | "0") => Ok(Some(false)),
@@ -188,6 +198,13 @@ pub async fn learning_mode(State(app): State<App>, caller: Hook<Administers>, ca
             })
         }
     })
+}
+
+/// Answer to HEAD, which asks what GET would answer and must change nothing: a hook that runs by GET cannot tell.
+pub async fn no_head() -> Response {
+    let problem =
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "a hook is called with GET or POST; HEAD changes nothing");
+    ([(header::ALLOW, "GET, POST")], problem).into_response()
 }
 
 async fn execute(app: &App, command: Command, caller: &Caller) -> Result<Value, String> {

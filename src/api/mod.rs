@@ -67,6 +67,7 @@ pub fn router(app: App) -> Router {
     let bulk = Router::new()
         .route("/v1/attempts", post(attempts::attempts))
         .route("/v1/import", post(upstream::import))
+        .route("/v1/import-state", post(upstream::import_state))
         .layer(bulk);
     Router::new()
         .route("/v1/score", post(scoring::score))
@@ -85,13 +86,22 @@ pub fn router(app: App) -> Router {
         .route("/v1/audit", get(audit::audit))
         .route("/v1/export", get(upstream::export))
         .route("/v1/status", get(control::status))
-        .route("/api/v1/custom/train-neural-network", get(hooks::train).post(hooks::train))
-        .route("/api/v1/custom/neural-feedback", get(hooks::feedback).post(hooks::feedback))
-        .route("/api/v1/custom/learning-mode", get(hooks::learning_mode).post(hooks::learning_mode))
+        .route("/api/v1/custom/train-neural-network", get(hooks::train).post(hooks::train).head(hooks::no_head))
+        .route("/api/v1/custom/neural-feedback", get(hooks::feedback).post(hooks::feedback).head(hooks::no_head))
+        .route(
+            "/api/v1/custom/learning-mode",
+            get(hooks::learning_mode).post(hooks::learning_mode).head(hooks::no_head),
+        )
         .route("/v1/report", get(attack_hooks::report))
         .route("/api/security/reports", get(attack_hooks::report))
-        .route("/api/v1/custom/distributed-brute-force-admin", get(attack_hooks::admin).post(attack_hooks::admin))
-        .route("/api/v1/custom/distributed-brute-force-test", get(attack_hooks::test).post(attack_hooks::test))
+        .route(
+            "/api/v1/custom/distributed-brute-force-admin",
+            get(attack_hooks::admin).post(attack_hooks::admin).head(hooks::no_head),
+        )
+        .route(
+            "/api/v1/custom/distributed-brute-force-test",
+            get(attack_hooks::test).post(attack_hooks::test).head(hooks::no_head),
+        )
         .layer(DefaultBodyLimit::max(SINGLE_BODY_MAX))
         .merge(bulk)
         .route("/metrics", get(health::metrics))

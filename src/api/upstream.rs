@@ -1,4 +1,5 @@
-//! `POST /v1/import` and `GET /v1/export`: training records of Nauthilus 1.7 come in, the serving model goes out in its form.
+//! `POST /v1/import`, `POST /v1/import-state` and `GET /v1/export`: training records of Nauthilus 1.7 come in, and what else
+//! it knew; the serving model goes out in its form.
 //!
 //! An import is read as a whole before anything is taken: one record that the original did not write refuses all.
 
@@ -11,11 +12,17 @@ use serde_json::Value;
 
 use super::App;
 use super::auth::Administers;
-use super::body::Body;
+use super::body::{self, Body};
 use super::problem::Problem;
 use crate::clock;
-use crate::control::Command;
+use crate::control::{Command, ImportState};
+use crate::detection::additional::{Kind, Proposal};
+use crate::store::upstream::model::{MODEL_BYTES_MAX, UpstreamModel};
 use crate::store::upstream::training::{Batch, BatchError};
+use crate::store::upstream::{FormatError, bounded};
+
+/// A model and a list of features.
+const STATE_MAX: usize = MODEL_BYTES_MAX + 1024 * 1024;
 
 /// Takes in training records, one to a line.
 ///
@@ -37,6 +44,63 @@ pub async fn import(State(app): State<App>, caller: Administers, Body(bytes): Bo
         BatchError::Record { .. } => Problem::field("body", format!("cannot be imported: {error}; nothing was taken")),
     })?;
     Ok(Json(app.control.execute(Command::Import(batch).check()?, &caller.0).await?))
+}
+
+/// The body of `POST /v1/import-state`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateBody {
+    #[serde(default)]
+    check: bool,
+    #[serde(default)]
+    insist: bool,
+    model: Option<UpstreamModel>,
+    features: Option<Vec<FeatureBody>>,
+    learning_mode: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeatureBody {
+    name: String,
+    encoding: TextEncoding,
+}
+
+#[derive(Deserialize)]
+enum TextEncoding {
+    #[serde(rename = "one-hot")]
+    OneHot,
+    #[serde(rename = "embedding")]
+    Embedding,
+}
+
+/// Takes over model, additional features and learning mode.
+///
+/// # Errors
+/// 400 for anything that is none of it, a model of wrong sizes among it; 409 where the caller insists on what cannot be taken
+/// over; 413; 503 while the store is away.
+pub async fn import_state(
+    State(app): State<App>,
+    caller: Administers,
+    Body(bytes): Body,
+) -> Result<Json<Value>, Problem> {
+    bounded(&bytes, STATE_MAX).map_err(|error| match error {
+        FormatError::TooLarge { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        error => Problem::field("body", format!("cannot be imported: {error}")),
+    })?;
+    let StateBody { check, insist, model, features, learning_mode } = body::parse(&bytes)?;
+    let checked = model.as_ref().map_or(Ok(()), UpstreamModel::check);
+    checked.map_err(|error| {
+        Problem::field("model", format!("is no model of Nauthilus 1.7: {error}; nothing was changed"))
+    })?;
+    let kind = |encoding| match encoding {
+        TextEncoding::OneHot => Kind::OneHot,
+        TextEncoding::Embedding => Kind::Embedding,
+    };
+    let proposal = |FeatureBody { name, encoding }| Proposal { name, kind: kind(encoding) };
+    let features = features.map(|features| features.into_iter().map(proposal).collect());
+    let state = ImportState { check, insist, model, features, learning_mode };
+    Ok(Json(app.control.execute(Command::ImportState(Box::new(state)).check()?, &caller.0).await?))
 }
 
 /// Forms in which a model can be shown.

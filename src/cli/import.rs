@@ -1,29 +1,34 @@
-//! `import`: reads what nodes of Nauthilus 1.7 left in Redis, shows it, and hands its training records to the daemon.
+//! `import`: reads what nodes of Nauthilus 1.7 left in Redis, shows it, and hands it to the daemon.
 //!
-//! The daemon owns its store, so the records travel by HTTP; the old Redis is only read. Everything is read and checked
-//! before the first record is handed over. Models and flags are shown and never taken: an old model means the opposite.
+//! The daemon owns its store, so everything travels by HTTP; the old Redis is only read. Everything is read and checked,
+//! also by the daemon, before the first record is handed over. What becomes of a model, whose output means the opposite
+//! there, is the daemon's business.
+
+mod choice;
+mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::choice::{Choice, Chosen, Part};
 use super::client::Client;
 use super::failure::Failure;
 use super::{Common, render};
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::chain;
-use crate::detection::attempt::Timestamp;
 use crate::exit;
 use crate::store::upstream::layout::Layout;
-use crate::store::upstream::read::{Item, LayoutFound};
+use crate::store::upstream::read::LayoutFound;
 use crate::store::upstream::source::{ReadError, Source, SourceOptions};
-use crate::store::upstream::training::{Batch, FEATURES, RECORDS_MAX, Skipped, TrainingRecord};
+use crate::store::upstream::training::{Batch, RECORDS_MAX, TrainingRecord};
 
 /// The whole reading; a hundred thousand records take seconds.
 const READ_LIMIT: Duration = Duration::from_secs(600);
+const STATE: &str = "/v1/import-state";
 /// Records of one request: about half a MB.
 const CHUNK: usize = 2000;
 
@@ -35,6 +40,12 @@ pub struct ImportArgs {
     /// How its keys are named: 1.7.0 to 1.7.19 "released", the last state "common", the branch of 1.7.20 "global"
     #[arg(long, value_enum, default_value_t = LayoutChoice::Auto)]
     layout: LayoutChoice,
+    /// Of the releases only this instance (`server.instance_name` there)
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// Take these parts and no others; one that cannot be taken is an error then, and learning mode that was set here gives way
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
+    only: Vec<Part>,
     /// Its `server.redis.prefix`
     #[arg(long, default_value = "nt:")]
     prefix: String,
@@ -55,6 +66,17 @@ enum LayoutChoice {
     Released,
     Common,
     Global,
+}
+
+impl ImportArgs {
+    fn asks_for(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// Whether what cannot be taken is an error.
+    fn insists(&self) -> bool {
+        !self.only.is_empty()
+    }
 }
 
 /// What was found in the old Redis.
@@ -78,25 +100,62 @@ pub fn run(common: &Common, args: &ImportArgs) -> Result<(), Failure> {
         );
         return Err(Failure::data(nothing));
     }
-    let mut report = report(&found);
+    let choice = choose(args, &found)?;
+    let mut report = table::report(&found, &choice);
     if !common.json {
-        show(&report);
+        table::show(&report);
     }
-    if !args.dry_run {
-        report["imported"] = hand_over(common, &found.batch.records)?;
+    if args.dry_run {
+        return if common.json {
+            render::json(&report)
+        } else {
+            out!("nothing was taken: --dry-run");
+            Ok(())
+        };
+    }
+    let client = Client::open(common)?;
+    // What the daemon would refuse, it refuses before anything has changed.
+    if let Some(question) = choice.request(args.insists(), true) {
+        client.post(STATE, &question)?;
+    }
+    if args.asks_for(Part::Training) {
+        report["imported"] = hand_over(&client, &found.batch.records)?;
+    }
+    if let Some(request) = choice.request(args.insists(), false) {
+        report["state"] = client.post(STATE, &request)?;
     }
     if common.json {
         return render::json(&report);
     }
-    match &report["imported"] {
-        Value::Null => out!("nothing was taken: --dry-run"),
-        imported => out!(
-            "taken: {} records, {} of them as attacks; they count at the next training",
-            imported["taken"],
-            imported["attacks"]
-        ),
-    }
+    table::show_done(&report);
     Ok(())
+}
+
+/// What is taken of everything but the records. Values that the original did not write refuse the whole import, unless it is
+/// only shown.
+fn choose(args: &ImportArgs, found: &Found) -> Result<Choice, Failure> {
+    let choice = match Choice::of(&found.layouts, |part| args.asks_for(part)) {
+        Ok(choice) => choice,
+        Err(rubbish) if args.dry_run => {
+            let left = || format!("{rubbish}; without --dry-run this refuses the import");
+            return Ok(Choice {
+                model: Chosen::Nothing(left()),
+                features: Chosen::Nothing(left()),
+                unknown_features: Vec::new(),
+                learning_mode: Chosen::Nothing(left()),
+            });
+        }
+        Err(rubbish) => {
+            let way_out = "nothing was imported; name the parts to take with --only";
+            return Err(Failure::data(format!("{rubbish}; {way_out}")));
+        }
+    };
+    match choice.missing() {
+        Some(reason) if args.insists() && !args.dry_run => {
+            Err(Failure::data(format!("{reason}; nothing was imported")))
+        }
+        _ => Ok(choice),
+    }
 }
 
 async fn read(args: &ImportArgs) -> Result<Found, Failure> {
@@ -117,7 +176,8 @@ async fn read(args: &ImportArgs) -> Result<Found, Failure> {
     let mut wanted = Vec::new();
     if matches!(args.layout, LayoutChoice::Auto | LayoutChoice::Released) {
         let instances = source.instances().await.map_err(of_read)?;
-        wanted.extend(instances.into_iter().map(|instance| Layout::Released { instance }));
+        let named = |instance: &String| args.instance.as_ref().is_none_or(|named| named == instance);
+        wanted.extend(instances.into_iter().filter(named).map(|instance| Layout::Released { instance }));
     }
     if matches!(args.layout, LayoutChoice::Auto | LayoutChoice::Common) {
         wanted.push(Layout::Common);
@@ -132,14 +192,16 @@ async fn read(args: &ImportArgs) -> Result<Found, Failure> {
             layouts.push(found);
         }
     }
+    if !args.asks_for(Part::Training) {
+        return Ok(Found { layouts, stored: 0, batch: Batch::default() });
+    }
     let records = source.training_records(RECORDS_MAX).await.map_err(of_read)?;
     let batch = Batch::decode(records.iter().map(Vec::as_slice), clock::now())
         .map_err(|error| Failure::data(format!("{error}; nothing was imported")))?;
     Ok(Found { layouts, stored: records.len(), batch })
 }
 
-fn hand_over(common: &Common, records: &[TrainingRecord]) -> Result<Value, Failure> {
-    let client = Client::open(common)?;
+fn hand_over(client: &Client, records: &[TrainingRecord]) -> Result<Value, Failure> {
     let mut sums = [("taken", 0), ("legitimate", 0), ("attacks", 0)];
     for chunk in records.chunks(CHUNK) {
         let lines: Vec<Vec<u8>> = chunk.iter().map(TrainingRecord::encode).collect();
@@ -153,96 +215,4 @@ fn hand_over(common: &Common, records: &[TrainingRecord]) -> Result<Value, Failu
         .map(|(name, sum)| (name.to_owned(), Value::from(sum)))
         .collect::<serde_json::Map<_, _>>()
         .into())
-}
-
-fn report(found: &Found) -> Value {
-    let layouts: Vec<Value> = found.layouts.iter().map(layout_report).collect();
-    let records = &found.batch.records;
-    // The original never filled some columns; a model cannot learn from them.
-    let constant = |at: &usize| records.windows(2).all(|pair| pair[0].features[*at] == pair[1].features[*at]);
-    let constant: Vec<_> = (0..FEATURES.len()).filter(constant).map(|at| FEATURES[at]).collect();
-    json!({
-        "layouts": layouts,
-        "training": {
-            "found": found.stored, "usable": records.len(),
-            "successes": records.iter().filter(|record| record.success).count(),
-            "skipped": found.batch.skipped_by_name(), "constant": constant,
-        },
-        "imported": null,
-    })
-}
-
-fn layout_report(found: &LayoutFound) -> Value {
-    fn item<T>(item: &Item<T>, shown: impl Fn(&T) -> Value) -> Value {
-        match item {
-            Item::Missing => Value::Null,
-            Item::Found(value) => json!({ "found": shown(value) }),
-            Item::Unusable(error) => json!({ "unusable": error.to_string() }),
-        }
-    }
-    json!({
-        "layout": found.layout.to_string(),
-        "model": item(&found.model, |model| json!({
-            "inputs": model.input_size, "hidden": model.hidden_size, "activation": model.activation_function,
-        })),
-        "encodings": item(&found.encodings, |encodings| json!({
-            "features": encodings.inputs.len(), "inputs": encodings.width(), "partial": encodings.partial,
-            "shared_places": encodings.shared_places,
-        })),
-        "flags": item(&found.flags, |flags| json!({
-            "trained": flags.trained, "dry_run": flags.dry_run, "learning_mode": flags.learning_mode(),
-        })),
-        "last_training": item(&found.last_training, |at| Timestamp::from_millis(at * 1000).to_string().into()),
-    })
-}
-
-fn show(report: &Value) {
-    let mut table = render::table(&["where", "what", "found", "taken"]);
-    for layout in report["layouts"].as_array().into_iter().flatten() {
-        let name = render::text(&layout["layout"]);
-        for (key, what, taken) in [
-            ("model", "model", "no: its output means that a login succeeds"),
-            ("encodings", "encodings", "no: records keep their six features"),
-            ("flags", "flags", "no: see learning-mode"),
-            ("last_training", "last training", "no"),
-        ] {
-            let item = &layout[key];
-            if item.is_null() {
-                continue;
-            }
-            let found = match &item["found"] {
-                Value::Null => format!("unusable: {}", render::text(&item["unusable"])),
-                Value::Object(facts) => {
-                    let facts: Vec<_> =
-                        facts.iter().map(|(name, value)| format!("{name} {}", render::text(value))).collect();
-                    facts.join(", ")
-                }
-                found => render::text(found),
-            };
-            table.add_row(vec![name.clone(), what.to_owned(), found, taken.to_owned()]);
-        }
-    }
-    let training = &report["training"];
-    let all = "all layouts".to_owned();
-    let usable = format!("{} of {}", training["usable"], training["found"]);
-    let found = format!("{} records, {} usable of successes", training["found"], training["successes"]);
-    table.add_row(vec![all.clone(), "training data".to_owned(), found, usable]);
-    for reason in Skipped::ALL {
-        let count = training["skipped"][reason.name()].as_u64().unwrap_or(0);
-        if count > 0 {
-            let why = match reason {
-                Skipped::Feedback => "no: feedback was stored without what it is about",
-                Skipped::OtherWidth => "no: not exactly the six features",
-                Skipped::OutOfTime => "no: from the future, or from before 2000",
-                Skipped::Repeated => "no: the same record again",
-            };
-            let what = reason.name().replace('_', " ");
-            table.add_row(vec![all.clone(), what, format!("{count} records"), why.to_owned()]);
-        }
-    }
-    out!("{table}");
-    let constant: Vec<_> = training["constant"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !constant.is_empty() && training["usable"].as_u64() > Some(1) {
-        out!("equal in all records, so nothing can be learnt from it: {}", constant.join(", "));
-    }
 }

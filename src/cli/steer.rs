@@ -115,6 +115,10 @@ pub fn features(common: &Common, action: &FeaturesAction) -> Done {
         }
         FeaturesAction::Remove { names } => {
             let answer = client.delete("/v1/features", &json!({ "names": names }))?;
+            if let (false, Some(unknown)) = (common.json, answer["unknown"].as_array()) {
+                let unknown: Vec<_> = unknown.iter().map(render::text).collect();
+                out!("not among the features, so nothing was to remove: {}", unknown.join(", "));
+            }
             said(common, &answer, "removed; the fleet has no model now; static results until one is trained")
         }
     }

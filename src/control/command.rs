@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::ControlError;
 use super::attacks::AttackCommand;
+use super::import::ImportState;
 use super::overrides::{OverrideCommand, OverrideOrder, OverridePage, OverridePair};
 use crate::detection::additional::SLOTS_MAX;
 use crate::detection::attempt::Timestamp;
@@ -73,6 +74,8 @@ pub enum Command {
     },
     /// Take in training records of Nauthilus 1.7, which were read and bounded before.
     Import(Batch),
+    /// Take over model, additional features and learning mode of Nauthilus 1.7.
+    ImportState(Box<ImportState>),
     /// Show the serving model in the form of Nauthilus 1.7.
     Export,
     /// List past trainings, resets and rollbacks, newest first.
@@ -132,10 +135,15 @@ pub const CHANNEL: &str = "channel";
 pub struct Caller {
     /// A role or the issuer that a message names, for history and audit; never a secret.
     pub who: String,
-    /// The way in: `http`, `channel`, or whatever runs the node within its own process.
+    /// The way in: `http`, `channel`, [`Caller::BRIDGE`], or whatever runs the node within its own process.
     pub origin: &'static str,
     /// The address of the connection; `None` where there is none. Stands in the audit trail, never in the log.
     pub peer: Option<IpAddr>,
+}
+
+impl Caller {
+    /// The way in of whatever was heard from nodes of Nauthilus 1.7.
+    pub const BRIDGE: &'static str = "bridge";
 }
 
 impl Command {
@@ -152,6 +160,7 @@ impl Command {
             Self::Feedback(_) => "feedback",
             Self::Explain { .. } => "explain",
             Self::Import(_) => "import",
+            Self::ImportState(_) => "import_state",
             Self::Export => "export",
             Self::Status => "status",
             Self::History => "history",
@@ -168,6 +177,7 @@ impl Command {
         match self {
             Self::Attacks(command) => return command.changes_something(),
             Self::Override(command) => return command.changes_something(),
+            Self::ImportState(state) => return !state.check,
             _ => {}
         }
         !matches!(
@@ -213,6 +223,7 @@ impl Command {
                 }
                 names.iter().try_for_each(|name| word("names", Some(name)))?;
             }
+            Self::ImportState(state) => state.check()?,
             Self::Attacks(command) => command.check()?,
             Self::Override(command) => command.check()?,
             _ => {}

@@ -8,6 +8,7 @@ pub mod command;
 mod explain;
 pub mod feedback;
 mod history;
+pub mod import;
 mod modes;
 pub mod overrides;
 mod rehearsal;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::detection::attempt::Timestamp;
@@ -42,6 +43,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub use attacks::{AttackCommand, Simulation};
 pub use command::{CHANNEL, Caller, Command, TrainCommand};
+pub use import::ImportState;
 pub use overrides::{OverrideCommand, OverrideOrder, OverridePage, OverridePair};
 pub(crate) use rehearsal::Rehearsal;
 pub use status::StatusView;
@@ -163,7 +165,10 @@ impl ControlHandle {
             Command::Approve { id, discard } => self.approve(id, discard, caller).await,
             Command::Rollback { generation } => self.rollback(generation, caller).await,
             Command::ReloadModel => self.reload_model().await,
-            Command::LearningMode { enabled } => self.set_learning_mode(enabled, caller).await,
+            Command::LearningMode { enabled } => {
+                let reason = if caller.origin == Caller::BRIDGE { "switched on a node of Nauthilus 1.7" } else { "" };
+                self.set_learning_mode(enabled, caller, reason, None).await
+            }
             Command::ReadLearningMode => Ok(self.learning_mode()),
             Command::Feedback(feedback) => self.feedback(feedback, caller).await,
             Command::Explain { request_id } => self.explain(request_id).await,
@@ -174,6 +179,7 @@ impl ControlHandle {
             Command::Override(command) => self.overridden(command, caller).await,
             Command::Features => Ok(self.list_features()),
             Command::Import(batch) => self.import(batch).await,
+            Command::ImportState(state) => self.import_state(*state, caller).await,
             Command::Export => self.export(),
             Command::RemoveFeatures { names } => self.remove_features(names, caller).await,
         }
@@ -317,13 +323,18 @@ impl ControlHandle {
         if names.iter().any(|name| FeatureSchema::is_standard(name)) {
             return Err(command::invalid("names", "has a standard feature; only additional ones can be removed"));
         }
-        if let Err(unknown) = self.features.remove(&names, &caller.who).await? {
-            let place = names.iter().position(|name| *name == unknown).unwrap_or_default();
-            let unknown =
-                format!("there is no additional feature with the name at place {place} of names; see `features list`");
-            return Err(ControlError::NotFound(unknown));
+        let unknown = self.features.remove(&names, &caller.who).await?;
+        if names.iter().all(|name| unknown.contains(name)) {
+            let none = "there is no additional feature with any of these names; see `features list`";
+            return Err(ControlError::NotFound(none.into()));
         }
         self.followed(None).await;
-        Ok(json!({ "removed": names, "model": Value::Null }))
+        let removed: Vec<&String> = names.iter().filter(|name| !unknown.contains(name)).collect();
+        let mut answer = json!({ "removed": removed, "model": Value::Null });
+        if !unknown.is_empty() {
+            info!("{} of {} features to remove are unknown; the others were removed", unknown.len(), names.len());
+            answer["unknown"] = json!(unknown);
+        }
+        Ok(answer)
     }
 }

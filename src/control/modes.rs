@@ -7,19 +7,27 @@ use serde_json::{Value, json};
 use super::{Caller, ControlError, ControlHandle};
 use crate::detection::attempt::Timestamp;
 use crate::serving::mode;
-use crate::store::mode::{FleetMode, ModeCause, ModeChange, ModeOrigin, ModeReply};
+use crate::store::mode::{FleetMode, ModeCause, ModeChange, ModeOrigin, ModeReply, ModeStamp};
 use crate::tasks::candidate::{self, CandidateNote};
 use crate::tasks::trainer::Approved;
 
+/// The original's sentence.
+pub(super) const IN_DRY_RUN: &str = "Cannot change learning mode when Dry-Run is activated in configuration";
+
 impl ControlHandle {
-    pub(super) async fn set_learning_mode(&self, enabled: bool, caller: &Caller) -> Result<Value, ControlError> {
+    /// Switches it; `reason` is for people, and `expected` the setting that it must still be, if that matters.
+    pub(super) async fn set_learning_mode(
+        &self,
+        enabled: bool,
+        caller: &Caller,
+        reason: &str,
+        expected: Option<ModeStamp>,
+    ) -> Result<Value, ControlError> {
         if self.config.load().ml.dry_run {
-            return Err(ControlError::Conflict(
-                "Cannot change learning mode when Dry-Run is activated in configuration".into(),
-            ));
+            return Err(ControlError::Conflict(IN_DRY_RUN.into()));
         }
-        let origin = ModeOrigin::new(ModeCause::Operator, &caller.who, "");
-        let change = ModeChange { on: enabled, origin, expected: None, history: None };
+        let origin = ModeOrigin::new(ModeCause::Operator, &caller.who, reason);
+        let change = ModeChange { on: enabled, origin, expected, history: None };
         match self.store.set_learning_mode(&change).await? {
             ModeReply::Set(mode) => self.mode.set(mode),
             ModeReply::Conflict => return Err(ControlError::Conflict("learning mode was set meanwhile".into())),

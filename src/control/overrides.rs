@@ -365,17 +365,23 @@ mod tests {
         let until = |until: &str| OverrideOrder { until: Some(until.to_owned()), ..order() };
 
         assert_eq!(order().ends(now).expect("a day").to_string(), "2026-01-02T00:00:00.000Z");
-        for good in [lasting("1m"), lasting("365d"), until("2026-01-01T00:01:00Z"), until("2027-01-01T01:00:00+01:00")]
-        {
+        for good in [
+            lasting("1m"),
+            lasting("365d"),
+            lasting("1y"),
+            lasting("366d"),
+            until("2026-01-01T00:01:00Z"),
+            until("2027-01-01T01:00:00+01:00"),
+        ] {
             assert!(good.ends(now).is_ok(), "{good:?}");
         }
         for (bad, name) in [
             (lasting("59s"), "duration"),
-            (lasting("366d"), "duration"),
+            (lasting("367d"), "duration"),
             (lasting("300000000y"), "duration"),
             (until("2025-12-31T23:59:59Z"), "until"),
             (until("2026-01-01T00:00:59Z"), "until"),
-            (until("2027-01-01T00:00:01Z"), "until"),
+            (until("2027-01-02T00:00:01Z"), "until"),
         ] {
             assert_eq!(field(bad.ends(now)), name, "{bad:?}");
         }

@@ -24,7 +24,7 @@ pub const NUMBER_MAX: f64 = 1e9;
 /// Longest stored form of the list: 32 slots of some 150 bytes.
 pub const LIST_BYTES_MAX: usize = 16 * 1024;
 /// Names that stand for what every attempt has anyway.
-const SKIPPED: [&str; 4] = ["ClientIP", "client_ip", "Username", "username"];
+pub(crate) const SKIPPED: [&str; 4] = ["ClientIP", "client_ip", "Username", "username"];
 
 /// What a feature holds and how it becomes numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -155,7 +155,8 @@ impl Given {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a feature may be called so.
+pub(crate) fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(plain)
 }
@@ -229,18 +230,18 @@ impl FeatureList {
         next
     }
 
-    /// The list with these features removed; `Err` names the first that it does not have.
-    pub fn without(&self, names: &[String]) -> Result<Self, String> {
-        let mut next = self.clone();
+    /// The list with these features removed, and those of the names that it does not have, each once.
+    pub fn without(&self, names: &[String]) -> (Self, Vec<String>) {
+        let (mut next, mut unknown) = (self.clone(), Vec::new());
         for name in names {
             // A name that is asked for twice is removed once.
-            let known = self.live().any(|slot| slot.name == *name);
-            if !known {
-                return Err(name.clone());
+            if self.live().any(|slot| slot.name == *name) {
+                next.slots.iter_mut().filter(|slot| slot.name == *name).for_each(|slot| slot.removed = true);
+            } else if !unknown.contains(name) {
+                unknown.push(name.clone());
             }
-            next.slots.iter_mut().filter(|slot| slot.name == *name).for_each(|slot| slot.removed = true);
         }
-        Ok(next)
+        (next, unknown)
     }
 
     /// The stored form (JSON), at most [`LIST_BYTES_MAX`].

@@ -24,8 +24,8 @@ pub const AUTHOR_MAX: usize = 128;
 pub const DOCUMENT_MAX: usize = 4096;
 /// Shortest time that an order may last, in milliseconds.
 pub const SHORTEST_MS: i64 = 60_000;
-/// Longest time that an order may last, in milliseconds: a year.
-pub const LONGEST_MS: i64 = 365 * 24 * 3_600_000;
+/// Longest time that an order may last, in milliseconds: a year, whichever; `1y` is 365 days and a quarter.
+pub const LONGEST_MS: i64 = 366 * 24 * 3_600_000;
 /// How long an order lasts of which nobody says it, in milliseconds: a day.
 pub const DEFAULT_MS: i64 = 24 * 3_600_000;
 /// Shortest prefixes: wider networks are a whole account in disguise.

@@ -3,11 +3,13 @@
 //! It neither reads nor writes anything; `tasks::trainer` brings the data and publishes the result.
 
 mod examination;
+mod given;
 mod heeding;
 mod recipe;
 
 use std::sync::atomic::AtomicBool;
 
+pub use self::given::{Examined, examine_given};
 pub use self::recipe::{Fitted, fit};
 
 use self::examination::{Evidence, Latest, examine};
@@ -262,7 +264,7 @@ mod tests {
     }
 
     /// Failures with many names from one source, successes with one: what any learner must tell apart.
-    fn samples(count: u64) -> Vec<(f64, Sample)> {
+    pub(super) fn samples(count: u64) -> Vec<(f64, Sample)> {
         (0..count)
             .map(|number| {
                 let attack = number % 4 == 0;

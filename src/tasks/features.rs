@@ -3,7 +3,7 @@
 //! The list in the store is right; each change of it is one exchange that fails if somebody else was quicker, and is then
 //! decided again. Following happens with each pass of the subscriber. Nothing here waits in the way of a request.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -70,10 +70,7 @@ impl Features {
         let proposals: Vec<Proposal> = self.schema.take_proposals();
         let live_max = self.config.load().ml.additional_features_max;
         let before = self.schema.load().additional().slots().len();
-        let changed =
-            self.change(None, |list| Ok::<_, String>(list.with(&proposals, live_max, clock::now().millis()))).await?;
-        // A list without a refusal is never an error: `with` takes what fits.
-        let list = changed.unwrap_or_default();
+        let list = self.take_in(&proposals).await?;
         let taken = list.slots().len().saturating_sub(before);
         if taken > 0 && !list.has_room(live_max) {
             warn!(
@@ -84,13 +81,33 @@ impl Features {
         Ok(taken)
     }
 
-    /// Removes features, and with them the model: it has learnt from them. The inner error is the first name that the list
-    /// does not have.
+    /// Takes in names that come from elsewhere, first come first served, as far as there is room. Returns the list then.
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub(crate) async fn remove(&self, names: &[String], by: &str) -> Result<Result<(), String>, StoreError> {
-        Ok(self.change(Some(by), |list| list.without(names)).await?.map(|_| ()))
+    pub(crate) async fn take_in(&self, proposals: &[Proposal]) -> Result<FeatureList, StoreError> {
+        let live_max = self.config.load().ml.additional_features_max;
+        let changed =
+            self.change(None, |list| Ok::<_, String>(list.with(proposals, live_max, clock::now().millis()))).await?;
+        // A list without a refusal is never an error: `with` takes what fits.
+        Ok(changed.unwrap_or_default())
+    }
+
+    /// Removes those of the features that the list has, and with them the model: it has learnt from them. Returns the names
+    /// that it did not have; all of them, and nothing has changed.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub(crate) async fn remove(&self, names: &[String], by: &str) -> Result<Vec<String>, StoreError> {
+        let missing = Mutex::new(Vec::new());
+        let removed = self.change(Some(by), |list| {
+            let (next, unknown) = list.without(names);
+            *missing.lock().unwrap_or_else(PoisonError::into_inner) = unknown;
+            // Nothing to remove is nothing to follow either: the store may just have lost the list that this node knows.
+            if next == *list { Err(()) } else { Ok(next) }
+        });
+        removed.await?.ok();
+        Ok(missing.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the list and follows it; puts it back where the store has lost it.

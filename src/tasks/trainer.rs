@@ -2,11 +2,12 @@
 //!
 //! Whoever wants a training (watcher, schedule, operator) calls `Trainer::run_once`; it is at most one at a time on
 //! this node and, by the lease, in the fleet. The lease only saves work: whether the result counts is decided by the
-//! publish step. A lost lease or a stopping node cancels the fit within milliseconds. What becomes of a trained model stands in
+//! publish step. Of a network that came from elsewhere everything but the fit is the same (`given`). A lost lease or a stopping node cancels the fit within milliseconds. What becomes of a trained model stands in
 //! `conclusion`, what a person says about one that waits in `approval`.
 
 mod approval;
 mod conclusion;
+mod given;
 mod report;
 
 pub(crate) use self::approval::Approved;
@@ -14,6 +15,7 @@ pub use self::report::{LastTraining, TrainRequest, trigger_name};
 pub(crate) use self::report::{TrainError, TrainReport};
 
 use self::conclusion::Ended;
+use self::given::Outcome;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +35,7 @@ use crate::clock;
 use crate::config::{ActivationFunction, Config, Optimizer, Profile};
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::hindsight::{FrozenLabels, LabelCounts};
-use crate::learning::mlp::Activation;
+use crate::learning::mlp::{Activation, Mlp};
 use crate::learning::run::{self, Material, RunError, RunOptions, RunOutcome, Tuning};
 use crate::learning::sample::Feedback;
 use crate::learning::training::TrainingOptions;
@@ -127,6 +129,11 @@ impl Trainer {
     /// # Errors
     /// When the store fails, the numbers are not finite, or the training was cancelled. Nothing was published then.
     pub(crate) async fn run_once(&self, request: TrainRequest) -> Result<TrainReport, TrainError> {
+        self.run(request, None).await
+    }
+
+    /// Trains, or examines a network that is `given`.
+    async fn run(&self, request: TrainRequest, given: Option<Mlp>) -> Result<TrainReport, TrainError> {
         if self.busy.swap(true, Ordering::AcqRel) {
             return Ok(TrainReport::Busy);
         }
@@ -149,7 +156,7 @@ impl Trainer {
         let cancel = Arc::new(AtomicBool::new(false));
         let guard = CancelOnDrop(Arc::clone(&cancel));
         let fitted = tokio::select! {
-            fitted = self.learn(&request, &registry, &cancel) => fitted,
+            fitted = self.learn_or_examine(given, &request, &registry, &cancel) => fitted,
             () = self.keep_lease(lease, ttl) => Err(TrainError::Cancelled { reason: "the lease was lost" }),
             () = self.stop.cancelled() => Err(TrainError::Cancelled { reason: "the node is stopping" }),
         };
@@ -158,7 +165,10 @@ impl Trainer {
         let ended = match fitted {
             Ok((outcome, seen)) => {
                 let ended = Ended { request: &request, lease, registry: &registry, seen: &seen };
-                self.conclude(ended, outcome).await
+                match outcome {
+                    Outcome::Trained(outcome) => self.conclude(ended, outcome).await,
+                    Outcome::Examined(examined) => self.conclude_examined(ended, *examined).await,
+                }
             }
             Err(error) => Err(error),
         };
@@ -190,6 +200,21 @@ impl Trainer {
 
     fn held(&self) -> MutexGuard<'_, Option<Lease>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn learn_or_examine(
+        &self,
+        given: Option<Mlp>,
+        request: &TrainRequest,
+        registry: &Registry,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<(Outcome, Seen), TrainError> {
+        let Some(network) = given else {
+            let (outcome, seen) = self.learn(request, registry, cancel).await?;
+            return Ok((Outcome::Trained(outcome), seen));
+        };
+        let (examined, seen) = self.examined(network, request, registry).await?;
+        Ok((Outcome::Examined(Box::new(examined)), seen))
     }
 
     /// Reads what there is and fits it. Returns the outcome and what it has seen of feedback.

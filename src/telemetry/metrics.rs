@@ -58,6 +58,7 @@ pub struct Metrics {
     attacked_accounts: Gauge,
     attack_measures: GaugeBy1,
     attack_mirror_errors: By1,
+    bridge_left_out: By1,
     attacks: AttackMetrics,
     lists: ListMetrics,
 }
@@ -78,6 +79,7 @@ impl Metrics {
             attacked_accounts: Gauge::default(),
             attack_measures: Family::default(),
             attack_mirror_errors: Family::default(),
+            bridge_left_out: Family::default(),
             attacks: AttackMetrics::new(),
             lists: ListMetrics::default(),
         };
@@ -112,6 +114,12 @@ impl Metrics {
             "Times the state of attacks could not be written for plugins of the original, by reason",
             metrics.attack_mirror_errors.clone(),
         );
+        begin(&metrics.bridge_left_out, "reason", &["malformed", "too_long"]);
+        registry.register(
+            "upstream_bridge_left_out",
+            "Training records that the bridge cannot read, by reason",
+            metrics.bridge_left_out.clone(),
+        );
         metrics.lists.register(registry);
         metrics
     }
@@ -139,6 +147,11 @@ impl Metrics {
         for (kind, count) in ATTACK_MEASURES.into_iter().zip(measures) {
             self.attack_measures.get_or_create(&[("measure", kind)]).set(number(count));
         }
+    }
+
+    /// Counts training records of an old Redis that the bridge cannot read.
+    pub fn bridge_left_out(&self, reason: &'static str, count: usize) {
+        self.bridge_left_out.get_or_create(&[("reason", reason)]).inc_by(count as u64);
     }
 
     /// The state of attacks could not be written for plugins of the original.

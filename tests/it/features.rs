@@ -88,7 +88,7 @@ async fn a_name_becomes_a_feature_on_all_nodes_and_its_removal_resets_all_of_the
         (json!({ "names": ["SuspiciousNetwork"] }), 400),
         (json!({ "names": ["source_gap_s"] }), 400),
         (json!({ "names": [] }), 400),
-        (json!({ "names": ["risk", "never"] }), 404),
+        (json!({ "names": ["neither", "never"] }), 404),
         (json!({ "name": "risk" }), 400),
     ] {
         let answer = fleet[0].http.send("DELETE", "/v1/features", wrong.to_string().into_bytes()).await;
@@ -134,6 +134,24 @@ async fn d19_logins_with_new_features_start_no_training_and_load_no_model() {
     }
     assert_eq!(daemon.http.get("/v1/models").await.body.as_array().map(Vec::len), Some(1));
     assert_eq!(daemon.log().matches("training started").count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_there_is_removed_and_what_is_not_there_is_told() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    traffic::login(&daemon.http, &told(1), true).await;
+    let fleet = [daemon];
+    followed(&fleet, &["device", "risk"]).await;
+    let remove = async |names: Value| {
+        fleet[0].http.send("DELETE", "/v1/features", json!({ "names": names }).to_string().into_bytes()).await
+    };
+
+    let none = remove(json!(["nosuch", "neither"])).await;
+    assert!(none.status == 404 && none.detail().contains("features list"), "{none:?}");
+    followed(&fleet, &["device", "risk"]).await;
+    let one = remove(json!(["nosuch", "device"])).await;
+    assert_eq!((one.status, &one.body), (200, &json!({ "removed": ["device"], "unknown": ["nosuch"], "model": null })));
+    followed(&fleet, &["risk"]).await;
 }
 
 #[tokio::test]

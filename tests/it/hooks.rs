@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, SOON, Setup};
 use crate::support::eventually::eventually;
-use crate::support::traffic;
+use crate::support::{raw, traffic};
 
 const TRAIN: &str = "/api/v1/custom/train-neural-network";
 const FEEDBACK: &str = "/api/v1/custom/neural-feedback";
@@ -218,4 +218,73 @@ async fn repeated_empty_overlong_and_wrong_parameters_are_refused_by_name_and_ch
         hook(&daemon, &format!("/api/v1/custom/{hook_name}?{query}")).await;
     }
     assert_eq!(daemon.http.get("/v1/audit").await.body.as_array().map(Vec::len), Some(5));
+}
+
+#[tokio::test]
+async fn a_parameter_that_a_hook_does_not_know_is_refused_by_name_and_changes_nothing() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    daemon.ingest(traffic::history()).await;
+    traffic::login(&daemon.http, &traffic::attempt(1, "192.168.1.100", "john.doe"), false).await;
+
+    for (hook_name, query) in RIGHT {
+        for more in ["enable=true", "epoch=3", "_=1"] {
+            let unknown = more.split('=').next().expect("a name");
+            let answer = hook(&daemon, &format!("/api/v1/custom/{hook_name}?{query}&{more}")).await;
+            let said = format!("{} {}", answer["message"], answer["error"]);
+            assert!(answer["status"] == "error" && said.contains(&format!("Unknown parameter: {unknown};")), "{said}");
+        }
+    }
+    let typo = hook(&daemon, &format!("{MODE}?enable=true")).await;
+    assert_eq!((&typo["status"], &typo["message"]), (&json!("error"), &json!("Failed to set learning mode")), "{typo}");
+    let twice = daemon.http.send("POST", MODE, br#"{"enabled":"false","enabled":"true"}"#.to_vec()).await.body;
+    assert!(twice["error"].as_str().is_some_and(|error| error.contains("enabled: given twice")), "{twice}");
+
+    assert_eq!(daemon.http.get("/v1/audit").await.body, json!([]), "no command was carried out");
+}
+
+/// A POST as `curl -d` sends it, with this content type or none.
+async fn post_as(daemon: &Daemon, content_type: Option<&str>, body: &str) -> Value {
+    let token = std::fs::read_to_string(daemon.state_dir().join("admin.token")).expect("a token");
+    let kind = content_type.map(|kind| format!("Content-Type: {kind}\r\n")).unwrap_or_default();
+    let (address, token, length) = (daemon.http.address(), token.trim(), body.len());
+    let request = format!(
+        "POST {MODE} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+    );
+    let answer = raw::rest(&mut raw::connect(address, &request).await).await;
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_else(|| panic!("no answer: {answer}"));
+    serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {answer}"))
+}
+
+#[tokio::test]
+async fn json_that_a_client_calls_a_form_is_obeyed_and_never_taken_for_nothing() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let form = Some("application/x-www-form-urlencoded");
+    for (kind, body, on) in [
+        (form, r#"{"enabled":"true"}"#, true),
+        (None, " {\"enabled\":false}", false),
+        (Some("text/plain"), r#"{"enabled":1}"#, true),
+        (form, "enabled=false", false),
+    ] {
+        let answer = post_as(&daemon, kind, body).await;
+        assert_eq!(answer["message"], "Learning mode set successfully", "{kind:?} {body}: {answer}");
+        assert_eq!(daemon.status().await["mode"]["switched_on"], on, "{kind:?} {body}");
+    }
+    let broken = post_as(&daemon, form, r#"{"enabled":"true""#).await;
+    assert_eq!(broken["error"], "The body is not a JSON object");
+}
+
+#[tokio::test]
+async fn a_head_request_carries_nothing_out() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let token = std::fs::read_to_string(daemon.state_dir().join("admin.token")).expect("a token");
+    let headers = [format!("Host: {}", daemon.http.address()), format!("Authorization: Bearer {}", token.trim())];
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+
+    for (hook_name, query) in RIGHT {
+        let line = format!("HEAD /api/v1/custom/{hook_name}?{query}");
+        let (status, answer) = raw::request(daemon.http.address(), &line, &headers).await;
+        assert!(status == 405 && answer.to_lowercase().contains("allow: get, post\r\n"), "{hook_name}: {answer}");
+    }
+    assert_eq!(daemon.http.get("/v1/audit").await.body, json!([]), "no command was carried out");
+    assert!(daemon.status().await["mode"].is_null());
 }

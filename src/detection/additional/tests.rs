@@ -61,13 +61,14 @@ fn d16_the_list_takes_what_fits_and_keeps_the_places_of_what_was_removed() {
     let list = FeatureList::default().with(&["a", "b", "a", "c", "d"].map(proposal), 3, 5);
     assert_eq!((names(&list), list.slots()[0].first_seen_ms), (vec!["a", "b", "c"], 5));
 
-    let fewer = list.without(&["b".into(), "b".into()]).unwrap();
+    let (fewer, unknown) = list.without(&["x".into(), "b".into(), "b".into(), "x".into()]);
     assert_eq!((names(&fewer), fewer.slots().len()), (vec!["a", "c"], 3));
-    assert_eq!(fewer.without(&["b".into()]), Err("b".to_owned()));
+    assert_eq!(unknown, ["x"], "what is there goes, and what is not there is told");
+    assert_eq!(fewer.without(&["b".into()]), (fewer.clone(), vec!["b".to_owned()]));
 
     let again = fewer.with(&[proposal("b"), proposal("d")], 3, 6);
     assert_eq!((names(&again), again.slots().len()), (vec!["a", "c", "b"], 4));
-    assert_eq!(again.without(&["b".into()]).unwrap().slots().iter().filter(|slot| slot.removed).count(), 2);
+    assert_eq!(again.without(&["b".into()]).0.slots().iter().filter(|slot| slot.removed).count(), 2);
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn the_places_are_bounded_however_often_features_come_and_go() {
     let mut list = FeatureList::default();
     for number in 0..100 {
         list = list.with(&[proposal(&format!("f{number}"))], 16, 0);
-        list = list.without(&names(&list).iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        list = list.without(&names(&list).iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).0;
     }
 
     assert_eq!((list.slots().len(), list.has_room(16)), (SLOTS_MAX, false));
@@ -84,7 +85,7 @@ fn the_places_are_bounded_however_often_features_come_and_go() {
 
 #[test]
 fn a_list_comes_back_and_a_foreign_one_is_refused() {
-    let list = FeatureList::default().with(&["a", "b"].map(proposal), 16, 7).without(&["a".into()]).unwrap();
+    let list = FeatureList::default().with(&["a", "b"].map(proposal), 16, 7).without(&["a".into()]).0;
     let slot = json!({"name": "a", "kind": "one-hot", "first_seen_ms": 1, "removed": false});
     let refused =
         |document: Value| assert!(FeatureList::decode(document.to_string().as_bytes()).is_err(), "{document}");

@@ -103,6 +103,11 @@ impl HindsightRule {
         Self::ALL.into_iter().find(|rule| rule.code() == code)
     }
 
+    /// Whether it speaks of a record of Nauthilus 1.7.
+    pub const fn is_imported(self) -> bool {
+        matches!(self, Self::ImportedSuccess | Self::ImportedGuessing | Self::ImportedFailure)
+    }
+
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {

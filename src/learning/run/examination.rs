@@ -99,7 +99,7 @@ fn canaries(
     let cuts = Cuts::of(&challenger.thresholds, champion.map(|champion| &champion.thresholds));
     canaries
         .iter()
-        .filter(|canary| canary.snapshots.iter().all(|values| values.len() == width))
+        .filter(|canary| canary.snapshots.iter().all(|values| values.len() >= width))
         .map(|canary| {
             let by_champion = champion.map(|champion| |values: &[f32]| champion.probability(values));
             CanaryResult::of(canary, cuts, |values| challenger.probability(values), by_champion)

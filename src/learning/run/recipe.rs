@@ -283,7 +283,7 @@ fn log_loss(ensemble: &Ensemble, rows: &[Row]) -> f64 {
     evaluation::log_loss(&scored).unwrap_or(f64::MAX)
 }
 
-fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunOptions) {
+pub(super) fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunOptions) {
     let rows = &prepared.hold_out.rows;
     let blind = without_password(model, rows);
     let lowest = BLOCK_MIN + (BLIND_BLOCK_MIN - BLOCK_MIN) * blind;

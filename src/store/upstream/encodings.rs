@@ -1,7 +1,7 @@
 //! The feature encodings that the original keeps beside a model.
 //!
-//! They are read to say what was there. Nothing is encoded with them: records keep their six features, and a model of ours
-//! brings its own schema.
+//! What is taken from them is which additional features were texts, and how each was encoded. Nothing is encoded with them:
+//! records keep their six features, and a model of ours brings its own schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,14 @@ use serde::Deserialize;
 
 use super::training::FEATURES;
 use super::{FormatError, parse, wrong};
+use crate::detection::additional::Kind;
 
 /// Longest encodings: some ten thousand values.
 pub const ENCODINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest name of a feature in bytes, in the list of names.
+pub const FEATURE_NAME_MAX: usize = 256;
 /// Most features, and most values of all of them.
-const FEATURES_MAX: usize = 1024;
+pub const FEATURES_MAX: usize = 1024;
 const VALUES_MAX: usize = 200_000;
 /// Width of an embedding where it is not said.
 const EMBEDDING: usize = 8;
@@ -32,6 +35,8 @@ struct Stored {
 pub struct Encodings {
     /// Inputs by additional feature.
     pub inputs: BTreeMap<String, usize>,
+    /// How each text is encoded; what is missing here was a number, or true or false, and nobody noted which.
+    pub texts: BTreeMap<String, Kind>,
     /// They tell of one feature only, because a request wrote over the rest.
     pub partial: bool,
     /// Places of a vector that two values share, because two nodes gave them out at once.
@@ -71,7 +76,11 @@ impl Encodings {
             }
             let distinct: BTreeSet<u32> = places.into_iter().flat_map(BTreeMap::values).copied().collect();
             encodings.shared_places += known - distinct.len();
-            let width = match types.get(name).map(String::as_str) {
+            let kind = types.get(name).map(String::as_str);
+            if let Some(text) = text_kind(kind, places) {
+                encodings.texts.insert(name.clone(), text);
+            }
+            let width = match kind {
                 Some("embedding") => embedding,
                 Some("one-hot") => size,
                 _ if places.is_some() => size,
@@ -86,6 +95,33 @@ impl Encodings {
     pub fn width(&self) -> usize {
         FEATURES.len() + self.inputs.values().sum::<usize>()
     }
+}
+
+/// How a text was encoded; `None` where it was none. After a reload the original takes its numbers for texts too: then all
+/// values that it has seen read as numbers.
+fn text_kind(kind: Option<&str>, places: Option<&BTreeMap<String, u32>>) -> Option<Kind> {
+    let no_text = |value: &String| value.parse::<f64>().is_ok() || matches!(value.as_str(), "true" | "false");
+    let values = places.filter(|places| !places.is_empty());
+    match kind {
+        Some("embedding") => Some(Kind::Embedding),
+        _ if values.is_some_and(|values| values.keys().all(no_text)) => None,
+        Some("one-hot") => Some(Kind::OneHot),
+        _ => values.map(|_| Kind::OneHot),
+    }
+}
+
+/// Reads the names of the list.
+///
+/// # Errors
+/// For names that are no UTF-8, empty, too long, or too many.
+pub fn decode_feature_names(names: Vec<Vec<u8>>) -> Result<BTreeSet<String>, FormatError> {
+    if names.len() > FEATURES_MAX {
+        return Err(wrong("names", "are too many"));
+    }
+    let sound = |name: &String| (1..=FEATURE_NAME_MAX).contains(&name.len());
+    let name =
+        |bytes| String::from_utf8(bytes).ok().filter(sound).ok_or(wrong("names", "are empty, too long or no text"));
+    names.into_iter().map(name).collect()
 }
 
 #[cfg(test)]
@@ -110,6 +146,31 @@ mod tests {
             .replace("{\"identifier\":2}", "{\"TimeOfDay\":2,\"identifier\":2}")
             .replace("\"one_hot_encodings\":{", "\"one_hot_encodings\":{\"TimeOfDay\":{\"0.5\":0,\"0.25\":1},");
         assert_eq!(decode(&grown), encodings);
+    }
+
+    #[test]
+    fn texts_are_known_with_their_encoding_and_numbers_are_not_taken_for_texts() {
+        let texts = |text: &str| decode(text).texts;
+
+        let expected =
+            BTreeMap::from([("country_code".to_owned(), Kind::Embedding), ("identifier".to_owned(), Kind::OneHot)]);
+        assert_eq!(texts(WHOLE), expected);
+        assert_eq!(texts(REDUCED), BTreeMap::from([("identifier".to_owned(), Kind::OneHot)]));
+        // As a request after a reload leaves a number.
+        let number = r#"{"one_hot_encodings":{"risk":{"0.02":0,"412.318":1}},"one_hot_sizes":{"risk":2},
+            "feature_encoding_type":{"risk":"","rate":"","flag":"one-hot"}}"#;
+        assert_eq!(texts(number), BTreeMap::from([("flag".to_owned(), Kind::OneHot)]));
+    }
+
+    #[test]
+    fn names_are_read_within_their_bounds() {
+        let names = |names: &[&[u8]]| decode_feature_names(names.iter().map(|name| name.to_vec()).collect());
+
+        assert_eq!(names(&[b"b", b"a", b"b"]), Ok(BTreeSet::from(["a".to_owned(), "b".to_owned()])));
+        for bad in [&b""[..], b"\xff", &[b'x'; FEATURE_NAME_MAX + 1]] {
+            assert!(names(&[b"a", bad]).is_err());
+        }
+        assert!(decode_feature_names(vec![b"a".to_vec(); FEATURES_MAX + 1]).is_err());
     }
 
     #[test]

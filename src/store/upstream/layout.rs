@@ -80,6 +80,11 @@ impl Names {
         format!("{}model_encodings", self.root(layout))
     }
 
+    /// The set of names of additional features that the branch of 1.7.20 kept.
+    pub fn feature_names(&self) -> String {
+        format!("{}ml:common:additional_features:list", self.prefix)
+    }
+
     /// The hash with `trained` and `dry_run`.
     pub fn flags(&self, layout: &Layout) -> String {
         format!("{}MODEL_TRAINED", self.root(layout))
@@ -150,6 +155,7 @@ mod tests {
         assert_eq!(names.encodings(&Layout::Common), "nt:ml:common:trained:model_encodings");
         assert_eq!(names.flags(&Layout::Common), "nt:ml:common:trained:MODEL_TRAINED");
         assert_eq!(names.last_training_time(&Layout::Global), "nt:ml:global:last:training:time");
+        assert_eq!(names.feature_names(), "nt:ml:common:additional_features:list");
         let (common, own) = ("nt:ml:common:model:updates", "nt:ml:mx1:trained:model:updates");
         assert_eq!(names.model_updates(&Layout::Common), [common]);
         assert_eq!(names.model_updates(&released), [common, own]);

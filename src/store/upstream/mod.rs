@@ -1,10 +1,12 @@
 //! The formats that Nauthilus 1.7 keeps in Redis: what is read from them, and what is written for its nodes.
 //!
 //! Parsing is pure and lies in files of its own: `training` (records), `model`, `encodings`, `flags` (with the times and
-//! messages); `sample` turns a record into a sample of ours and `export` a model of ours into theirs. `layout` has the
-//! names of keys; `source`, `read`, `write`, `mirror` and `mirror_members` talk to Redis. Everything is foreign: sizes, counts, depths and numbers are bounded
-//! before anything is kept. Nothing of a record's user or client leaves this module, because nothing of it is read.
+//! messages); `sample` turns a record into a sample of ours, `convert` a model into a network of ours and `export` one of ours
+//! into theirs. `layout` has the names of keys; `source`, `read`, `write`, `mirror` and `mirror_members` talk to Redis.
+//! Everything is foreign: sizes, counts, depths and numbers are bounded before anything is kept. Nothing of a record's user
+//! or client leaves this module, because nothing of it is read.
 
+pub mod convert;
 pub mod encodings;
 pub mod export;
 pub mod flags;

@@ -1,6 +1,6 @@
 //! The model JSON of the original, and what such a model computes.
 //!
-//! It is never taken as a model of ours: its output was trained to mean "succeeded". Reading it checks what the original
+//! Its output was trained to mean "succeeded"; what becomes of that stands in `convert`. Reading it checks what the original
 //! never did: that the weights are as many as the sizes say.
 
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,11 @@ impl UpstreamModel {
         }
     }
 
-    fn check(&self) -> Result<(), FormatError> {
+    /// Whether its sizes fit together and its numbers are finite.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), FormatError> {
         let within = |size: usize, max: usize| (1..=max).contains(&size);
         if !within(self.input_size, INPUTS_MAX) {
             return Err(wrong("input_size", "is out of range"));

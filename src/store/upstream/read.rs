@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use redis::{Script, Value};
 
-use super::encodings::{ENCODINGS_BYTES_MAX, Encodings};
+use super::encodings::{ENCODINGS_BYTES_MAX, Encodings, FEATURE_NAME_MAX, FEATURES_MAX, decode_feature_names};
 use super::flags::{Flags, VALUE_MAX, decode_time};
 use super::layout::Layout;
 use super::model::{MODEL_BYTES_MAX, UpstreamModel};
@@ -39,6 +39,15 @@ for i = 1, 2 do
 end
 return found";
 
+/// All members of a set, or one number when they are too many or one is too long.
+const NAMES_SCRIPT: &str = "
+if redis.call('SCARD', KEYS[1]) > tonumber(ARGV[1]) then return {0} end
+local found = redis.call('SMEMBERS', KEYS[1])
+for i = 1, #found do
+  if #found[i] > tonumber(ARGV[2]) then return {0} end
+end
+return found";
+
 /// What was found under one key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item<T> {
@@ -59,6 +68,25 @@ impl<T> From<Result<T, FormatError>> for Item<T> {
     }
 }
 
+/// One element of the list of training records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredRecord {
+    /// Its bytes, at most [`RECORD_MAX`].
+    Whole(Vec<u8>),
+    /// It has so many bytes, more than any that the original writes, and was not sent.
+    TooLong(i64),
+}
+
+impl StoredRecord {
+    /// The bytes; `None` for one that is too long.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes) => Some(bytes),
+            Self::TooLong(_) => None,
+        }
+    }
+}
+
 /// What one layout holds beside the training data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayoutFound {
@@ -68,6 +96,8 @@ pub struct LayoutFound {
     pub model: Item<UpstreamModel>,
     /// The encodings beside it.
     pub encodings: Item<Encodings>,
+    /// Names of additional features of which nothing else is said; only the branch of 1.7.20 kept such a list.
+    pub feature_names: Item<BTreeSet<String>>,
     /// Its flags.
     pub flags: Item<Flags>,
     /// Seconds since the epoch.
@@ -79,6 +109,7 @@ impl LayoutFound {
     pub fn is_empty(&self) -> bool {
         self.model == Item::Missing
             && self.encodings == Item::Missing
+            && self.feature_names == Item::Missing
             && self.flags == Item::Missing
             && self.last_training == Item::Missing
     }
@@ -112,14 +143,24 @@ impl Source {
     /// # Errors
     /// When the server does not answer, and for lists that the original did not write.
     pub async fn training_records(&self, max: usize) -> Result<Vec<Vec<u8>>, ReadError> {
-        self.records_until(max, |_| false).await
+        let stored = self.records_until(max, |_| false).await?;
+        let whole = stored.into_iter().enumerate().map(|(index, record)| match record {
+            StoredRecord::Whole(bytes) => Ok(bytes),
+            StoredRecord::TooLong(bytes) => Err(ReadError::LongRecord { number: index + 1, bytes }),
+        });
+        whole.collect()
     }
 
-    /// As [`training_records`](Self::training_records), but only those newer than the first that is `known`.
+    /// As [`training_records`](Self::training_records), but only those newer than the first that is `known`, and with those
+    /// that are too long.
     ///
     /// # Errors
-    /// As there.
-    pub async fn records_until(&self, max: usize, known: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, ReadError> {
+    /// When the server does not answer, what lies there is no list, or there is too much of it.
+    pub async fn records_until(
+        &self,
+        max: usize,
+        known: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<StoredRecord>, ReadError> {
         let key = self.names.training_data();
         match self.kind(&key).await?.as_str() {
             "none" => return Ok(Vec::new()),
@@ -127,7 +168,7 @@ impl Source {
             kind => return Err(ReadError::NoList { key, kind: kind.chars().take(32).collect() }),
         }
         let (script, max) = (Script::new(PAGE_SCRIPT), max.min(RECORDS_MAX));
-        let (mut records, mut bytes): (Vec<Vec<u8>>, usize) = (Vec::new(), 0);
+        let (mut records, mut bytes): (Vec<StoredRecord>, usize) = (Vec::new(), 0);
         while records.len() < max {
             let count = PAGE.min(max - records.len());
             let mut page = script.key(&key);
@@ -140,9 +181,9 @@ impl Source {
                     Value::BulkString(record) if known(&record) => return Ok(records),
                     Value::BulkString(record) => {
                         bytes += record.len();
-                        records.push(record);
+                        records.push(StoredRecord::Whole(record));
                     }
-                    Value::Int(bytes) => return Err(ReadError::LongRecord { number: records.len() + 1, bytes }),
+                    Value::Int(bytes) => records.push(StoredRecord::TooLong(bytes)),
                     _ => return Err(ReadError::Unexpected),
                 }
             }
@@ -163,9 +204,13 @@ impl Source {
     pub async fn layout(&self, layout: &Layout) -> Result<LayoutFound, ReadError> {
         let model = self.text(&self.names.model(layout), MODEL_BYTES_MAX, UpstreamModel::decode).await?;
         let encodings = self.text(&self.names.encodings(layout), ENCODINGS_BYTES_MAX, Encodings::decode).await?;
+        let feature_names = match layout {
+            Layout::Global => self.feature_names().await?,
+            Layout::Released { .. } | Layout::Common => Item::Missing,
+        };
         let flags = self.flags_of(layout).await?;
         let last_training = self.text(&self.names.last_training_time(layout), VALUE_MAX, decode_time).await?;
-        Ok(LayoutFound { layout: layout.clone(), model, encodings, flags, last_training })
+        Ok(LayoutFound { layout: layout.clone(), model, encodings, feature_names, flags, last_training })
     }
 
     /// The flags of one layout.
@@ -174,6 +219,30 @@ impl Source {
     /// When the server does not answer.
     pub async fn flags_of(&self, layout: &Layout) -> Result<Item<Flags>, ReadError> {
         self.flags(&self.names.flags(layout)).await
+    }
+
+    /// The set of names of the branch of 1.7.20.
+    async fn feature_names(&self) -> Result<Item<BTreeSet<String>>, ReadError> {
+        let key = self.names.feature_names();
+        match self.kind(&key).await?.as_str() {
+            "none" => return Ok(Item::Missing),
+            "set" => {}
+            _ => return Ok(Item::Unusable(wrong("type", "is not a set"))),
+        }
+        let script = Script::new(NAMES_SCRIPT);
+        let mut call = script.key(&key);
+        call.arg(FEATURES_MAX).arg(FEATURE_NAME_MAX);
+        let found: Vec<Value> =
+            call.invoke_async(&mut self.connection.clone()).await.map_err(unavailable("read the features of"))?;
+        let mut names = Vec::with_capacity(found.len());
+        for value in found {
+            match value {
+                Value::BulkString(name) => names.push(name),
+                Value::Int(_) => return Ok(Item::Unusable(wrong("names", "are too many, or too long"))),
+                _ => return Err(ReadError::Unexpected),
+            }
+        }
+        Ok(decode_feature_names(names).into())
     }
 
     async fn flags(&self, key: &str) -> Result<Item<Flags>, ReadError> {

@@ -4,16 +4,18 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::encodings::Encodings;
+use super::convert::convert;
+use super::encodings::{Encodings, decode_feature_names};
 use super::flags::{Flags, LearningModeUpdate, ModelUpdate, decode_time};
 use super::model::{MODEL_BYTES_MAX, UpstreamModel};
 use super::training::{Batch, RECORD_MAX, TrainingRecord};
 use super::*;
 use crate::detection::attempt::Timestamp;
-use crate::numeric::Rng;
+use crate::numeric::{self, Rng};
 
 const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
-const FIXTURES: [&[u8]; 8] = [
+const FIXTURES: [&[u8]; 9] = [
+    include_bytes!("../../../tests/fixtures/upstream/model-trained.json"),
     include_bytes!("../../../tests/fixtures/upstream/login.json"),
     include_bytes!("../../../tests/fixtures/upstream/feedback.json"),
     include_bytes!("../../../tests/fixtures/upstream/attack.json"),
@@ -34,12 +36,20 @@ fn decode_all(bytes: &[u8]) {
         assert!(record.entry().key.is_finite());
     }
     if let Ok(model) = UpstreamModel::decode(bytes) {
-        assert!(model.output(&vec![0.5; model.input_size]).is_some());
+        let row = vec![0.5; model.input_size];
+        let output = model.output(&row).expect("as wide");
+        if let Ok(network) = convert(&model) {
+            assert!((numeric::sigmoid(network.logit(&row)) - (1.0 - output)).abs() < 1e-9, "{model:?}");
+        }
     }
     if let Ok(encodings) = Encodings::decode(bytes) {
         assert!(encodings.width() >= 6);
+        assert!(encodings.texts.keys().all(|name| encodings.inputs.contains_key(name)));
     }
     let _ = Batch::decode_lines(bytes, NOW);
+    let (batch, unreadable) = Batch::decode_readable([bytes], NOW);
+    assert!(batch.records.len() + unreadable <= 1);
+    let _ = decode_feature_names(vec![bytes.to_vec()]);
     let _ = (ModelUpdate::decode(bytes), LearningModeUpdate::decode(bytes), decode_time(bytes));
     let _ = Flags::decode(Some(bytes), Some(bytes));
 }

@@ -3,12 +3,12 @@
 //! Its `Success` is taken as what it is, the outcome of a login; what that teaches is decided in `sample`. The original
 //! trained "1 = succeeded" and then read a high output as an attack; here nothing is called an output.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 use super::{FormatError, bounded, wrong};
-use crate::detection::attempt::Timestamp;
+use crate::detection::attempt::{RequestKey, Timestamp};
 
 /// Longest record: an ordinary one has 300 bytes, one with many additional features a few KiB.
 pub const RECORD_MAX: usize = 64 * 1024;
@@ -177,20 +177,29 @@ impl Batch {
     /// For the first record that is none. Nothing of the batch may be used then.
     pub fn decode<'a>(records: impl IntoIterator<Item = &'a [u8]>, now: Timestamp) -> Result<Self, BatchError> {
         let mut batch = Self::default();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for (index, bytes) in records.into_iter().enumerate() {
             if index >= RECORDS_MAX {
                 return Err(BatchError::TooMany);
             }
             let read = TrainingRecord::decode(bytes, now);
             let read = read.map_err(|error| BatchError::Record { number: index + 1, error })?;
-            match read {
-                Ok(record) if seen.insert(record.request()) => batch.records.push(record),
-                Ok(_) => batch.skip(Skipped::Repeated),
-                Err(reason) => batch.skip(reason),
-            }
+            batch.take(read, &mut seen);
         }
         Ok(batch)
+    }
+
+    /// Reads the records that can be read, and counts the others: for whoever follows a list that is written all the time.
+    /// What lies behind the first [`RECORDS_MAX`] is not looked at.
+    pub fn decode_readable<'a>(records: impl IntoIterator<Item = &'a [u8]>, now: Timestamp) -> (Self, usize) {
+        let (mut batch, mut seen, mut unreadable) = (Self::default(), BTreeSet::new(), 0);
+        for bytes in records.into_iter().take(RECORDS_MAX) {
+            match TrainingRecord::decode(bytes, now) {
+                Ok(read) => batch.take(read, &mut seen),
+                Err(_) => unreadable += 1,
+            }
+        }
+        (batch, unreadable)
     }
 
     /// Reads records of which each stands on a line of its own; empty lines do not count.
@@ -205,6 +214,14 @@ impl Batch {
     pub fn skipped_by_name(&self) -> Map<String, Value> {
         let count = |reason: Skipped| self.skipped.get(&reason).copied().unwrap_or(0);
         Skipped::ALL.into_iter().map(|reason| (reason.name().to_owned(), count(reason).into())).collect()
+    }
+
+    fn take(&mut self, read: Result<TrainingRecord, Skipped>, seen: &mut BTreeSet<RequestKey>) {
+        match read {
+            Ok(record) if seen.insert(record.request()) => self.records.push(record),
+            Ok(_) => self.skip(Skipped::Repeated),
+            Err(reason) => self.skip(reason),
+        }
     }
 
     fn skip(&mut self, reason: Skipped) {
@@ -296,6 +313,18 @@ mod tests {
             let error = Batch::decode([LOGIN.as_bytes(), bad.as_bytes()], NOW).expect_err(says).to_string();
             assert!(error.starts_with("training record 2 ") && error.contains(says), "{says}: {error}");
         }
+    }
+
+    #[test]
+    fn one_bad_record_does_not_keep_the_readable_ones_out() {
+        let bad = r#"{"Success":"yes"}"#;
+        let large = LOGIN.replace("\"DE\"", &format!("\"{}\"", "x".repeat(RECORD_MAX)));
+        let records = [bad, LOGIN, &large, FEEDBACK, LOGIN];
+
+        let (batch, unreadable) = Batch::decode_readable(records.map(str::as_bytes), NOW);
+
+        assert_eq!((batch.records, unreadable), (vec![login()], 2));
+        assert_eq!((batch.skipped[&Skipped::Feedback], batch.skipped[&Skipped::Repeated]), (1, 1));
     }
 
     #[test]

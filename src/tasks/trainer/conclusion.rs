@@ -101,7 +101,7 @@ impl Trainer {
     }
 
     /// Keeps a model in the store until a person approves or discards it.
-    async fn set_aside(
+    pub(super) async fn set_aside(
         &self,
         ended: Ended<'_>,
         artifact: ModelArtifact,
@@ -162,7 +162,7 @@ impl Trainer {
     }
 
     /// A model that has no generation.
-    fn encoded(
+    pub(super) fn encoded(
         &self,
         artifact: &ModelArtifact,
         registry: &Registry,
@@ -176,7 +176,7 @@ impl Trainer {
         })
     }
 
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         ended: Ended<'_>,
         note: &HistoryNote,
@@ -226,7 +226,7 @@ impl Trainer {
         note.feedback = Some(feedback);
     }
 
-    fn note(&self, request: &TrainRequest) -> HistoryNote {
+    pub(super) fn note(&self, request: &TrainRequest) -> HistoryNote {
         HistoryNote {
             trained_at: clock::now(),
             trigger: trigger_name(&request.trigger).to_owned(),
@@ -246,7 +246,7 @@ impl Trainer {
 
 impl HistoryNote {
     /// Takes over what a training found.
-    fn describe(&mut self, samples: usize, evaluation: &Evaluation, judgement: &Judgement, reason: &str) {
+    pub(super) fn describe(&mut self, samples: usize, evaluation: &Evaluation, judgement: &Judgement, reason: &str) {
         self.samples = samples;
         self.evaluation = Some(evaluation.clone());
         self.gate = serde_json::to_value(judgement).ok();
