@@ -54,7 +54,7 @@ struct LearningModeBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RemoveFeaturesBody {
+struct FeatureNamesBody {
     names: Vec<String>,
 }
 
@@ -133,8 +133,14 @@ pub async fn features(State(app): State<App>, caller: Scores) -> Answer {
 
 /// `DELETE /v1/features`
 pub async fn remove_features(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
-    let body: RemoveFeaturesBody = body::parse(&bytes)?;
+    let body: FeatureNamesBody = body::parse(&bytes)?;
     execute(&app, Command::RemoveFeatures { names: body.names }, &caller.0).await
+}
+
+/// `POST /v1/features`
+pub async fn allow_features(State(app): State<App>, caller: Administers, Body(bytes): Body) -> Answer {
+    let body: FeatureNamesBody = body::parse(&bytes)?;
+    execute(&app, Command::AllowFeatures { names: body.names }, &caller.0).await
 }
 
 /// `GET /v1/models`

@@ -80,7 +80,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/reload-model", post(control::reload_model))
         .route("/v1/learning-mode", get(control::learning_mode).put(control::set_learning_mode))
         .route("/v1/explain/{request_id}", get(control::explain))
-        .route("/v1/features", get(control::features).delete(control::remove_features))
+        .route("/v1/features", get(control::features).post(control::allow_features).delete(control::remove_features))
         .route("/v1/overrides", get(overrides::list).put(overrides::put).delete(overrides::remove))
         .route("/v1/models", get(control::models))
         .route("/v1/audit", get(audit::audit))

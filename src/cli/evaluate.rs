@@ -23,6 +23,7 @@ use super::offline::Player;
 use super::{Common, input, progress, render};
 use crate::config::{Config, Profile, ThresholdSource};
 use crate::daemon::chain;
+use crate::detection::additional::{FeatureList, Proposal};
 use crate::detection::event::{AttemptEvent, BootId, Snapshot};
 use crate::detection::features::FeatureSchema;
 use crate::detection::record::{CheckedRecord, TrueLabel};
@@ -109,7 +110,7 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         config.ml.threshold_from = if source == "cost" { ThresholdSource::Cost } else { ThresholdSource::Budget };
     }
     config.ml.profile = if args.profile == "compat-6" { Profile::Compat6 } else { Profile::ExtMlp16 };
-    let (schema, voters) = match args.profile.as_str() {
+    let (standard, voters) = match args.profile.as_str() {
         "compat-6" => (FeatureSchema::compat6(), Voters::Network),
         "ext-logit" => (FeatureSchema::ext(), Voters::Logistic),
         "ext-forest" => (FeatureSchema::ext(), Voters::Forest),
@@ -131,6 +132,7 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
         threshold_from: training_options::threshold_from(&config),
         tuning: if args.tune { Tuning::Search(training_options::fixed(&config)) } else { Tuning::None },
     };
+    let schema = standard.with_additional(&additional(&train, config.ml.additional_features_max));
     let overlays = overlay::read(&args.overlay)?;
     let setting = Setting {
         config: &config,
@@ -146,6 +148,7 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     let report = &mut ran.report;
     report["profile"] = json!(args.profile);
     report["labels"] = json!(args.labels.to_possible_value().map(|value| value.get_name().to_owned()));
+    report["additional_features"] = schema.additional().live().map(|slot| slot.name.as_str()).collect();
     report["baselines"] = if args.no_baselines {
         json!({})
     } else {
@@ -154,7 +157,10 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     report["overlay"] = json!({});
     for overlay in &overlays {
         let laid = overlay.lay(&train.records, &test.records);
-        report["overlay"][&overlay.name] = overlay::measure(&laid, &lived(&setting, &laid.train, &laid.test)?);
+        // A recording has no additional features: where they are missing would tell which side an attempt is of.
+        let setting = Setting { schema: &standard, ..setting };
+        let (lived, _) = lived(&setting, &laid.train, &laid.test)?;
+        report["overlay"][&overlay.name] = overlay::measure(&laid, &lived);
     }
     if let Some(directory) = &args.report {
         report::write(directory, &test.records, &ran.lived, &ran.report)?;
@@ -169,6 +175,18 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     baselines::show(&ran.report);
     overlay::show(&ran.report["overlay"]);
     Ok(())
+}
+
+/// The additional features of the training files, as a daemon takes them in: first come, first served. What only the test
+/// has stays unknown.
+fn additional(train: &Input, live_max: usize) -> FeatureList {
+    let mut list = FeatureList::default();
+    for record in &train.records {
+        let new = record.given.features.iter().filter(|given| !FeatureSchema::is_standard(&given.name));
+        let proposals: Vec<_> = new.map(|given| Proposal { name: given.name.clone(), kind: given.kind }).collect();
+        list = list.with(&proposals, live_max, record.attempt.ts.millis());
+    }
+    list
 }
 
 /// What all runs of one `evaluate` have in common.
@@ -192,7 +210,8 @@ struct Ran {
 
 fn live(setting: &Setting<'_>, period_ms: i64, train: &Input, test: &Input) -> Result<Ran, Failure> {
     let life = prequential_life(setting, period_ms, &train.records, &test.records)?;
-    let mut report = measure::measure_lived(&life.rows, &life.lived).to_json();
+    let threshold = life.trainings.last().and_then(|training| training.threshold);
+    let mut report = measure::measure_at(&life.rows, &life.lived, threshold).to_json();
     report["trainings"] = json!(life.promoted);
     report["refused"] = json!(life.refused);
     report["periods"] = prequential::periods(&life, &test.records);
@@ -235,15 +254,21 @@ fn once(setting: &Setting<'_>, train: &Input, test: &Input) -> Result<Ran, Failu
     Ok(Ran { report, lived, weak })
 }
 
-/// What is said of each test record, and nothing else: an overlay run.
-fn lived(setting: &Setting<'_>, train: &[CheckedRecord], test: &[CheckedRecord]) -> Result<Vec<Lived>, Failure> {
+/// What is said of each test record, with the block threshold of the model that said it last, and nothing else.
+fn lived(
+    setting: &Setting<'_>,
+    train: &[CheckedRecord],
+    test: &[CheckedRecord],
+) -> Result<(Vec<Lived>, Option<f64>), Failure> {
     if let Some(period_ms) = setting.period_ms {
-        return Ok(prequential_life(setting, period_ms, train, test)?.lived);
+        let life = prequential_life(setting, period_ms, train, test)?;
+        return Ok((life.lived, life.trainings.last().and_then(|training| training.threshold)));
     }
     let (samples, rows) = play(setting, train, test);
     let index = weak_labels::index(train);
     let network = fitted(setting, samples, train, weak_labels::labels(&index))?.network;
-    Ok(measure::score(&rows, network.thresholds.block, |values| network.probability(values)))
+    let threshold = network.thresholds.block;
+    Ok((measure::score(&rows, threshold, |values| network.probability(values)), threshold))
 }
 
 type Samples = Vec<(f64, Sample)>;

@@ -51,18 +51,23 @@ pub fn pseudonymizer() -> Pseudonymizer {
 /// All usable records of some files, checked and sorted, each with the address that a daemon of this configuration would
 /// score. Lines that cannot be used are counted, the first few named.
 pub fn checked(config: &Config, files: &[PathBuf]) -> Result<Input, Failure> {
-    let (records, rejected) = checked_with(config, files, |_| ())?;
+    checked_by(config, files, &pseudonymizer())
+}
+
+/// As [`checked`], with a key that the records are compared by with what a daemon knows.
+pub fn checked_by(config: &Config, files: &[PathBuf], pseudonymizer: &Pseudonymizer) -> Result<Input, Failure> {
+    let (records, rejected) = checked_with(config, files, pseudonymizer, |_| ())?;
     Ok(Input { records: records.into_iter().map(|(record, ())| record).collect(), rejected })
 }
 
-/// As [`checked`], with something that a checked record no longer tells beside each; and the number of lines not taken.
+/// As [`checked_by`], with something that a checked record no longer tells beside each; and the number of lines not taken.
 pub fn checked_with<T>(
     config: &Config,
     files: &[PathBuf],
+    pseudonymizer: &Pseudonymizer,
     keep: impl Fn(&AttemptRecord) -> T,
 ) -> Result<(Vec<(CheckedRecord, T)>, usize), Failure> {
-    let pseudonymizer = pseudonymizer();
-    let site = Site::new(config, &pseudonymizer);
+    let site = Site::new(config, pseudonymizer);
     let now = clock::now();
     let mut records = Vec::new();
     let mut unusable = 0;
@@ -71,7 +76,7 @@ pub fn checked_with<T>(
         // Not random: the order of attempts of one instant follows from it, and so does what is learned from them.
         number += 1;
         let kept = keep(&record);
-        match record.check(None, now, &pseudonymizer, || format!("record {number}")) {
+        match record.check(None, now, pseudonymizer, || format!("record {number}")) {
             Ok(mut checked) => {
                 site.resolve(&mut checked);
                 records.push((checked, kept));

@@ -170,6 +170,12 @@ enum FeaturesAction {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+    /// Let requests bring in names again that were removed
+    Allow {
+        /// Names as `features list` shows them
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

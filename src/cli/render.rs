@@ -198,6 +198,10 @@ pub fn features(features: &Value) -> Result<(), Failure> {
         table.add_row(columns.map(|column| text(&feature[column])).to_vec());
     }
     out!("{table}");
+    let refused = features["refused"].as_array().into_iter().flatten();
+    for (name, until) in refused.map(|refused| (text(&refused["name"]), text(&refused["until"]))) {
+        out!("removed and refused until {until}: {name} (`features allow` lets it in again)");
+    }
     Ok(())
 }
 

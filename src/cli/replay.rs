@@ -1,7 +1,8 @@
 //! `replay`: feeds recorded attempts to a daemon, or (with `--verdicts`) shows what its model would have said.
 //!
 //! Feeding goes through `POST /v1/attempts`. With `--verdicts` nothing is sent: the attempts are played through counters of
-//! their own, on their own clock, and scored with the last good model of the state directory.
+//! their own, on their own clock, and scored with the last good model of the state directory. Additional features in the
+//! files are read with the pseudonym key of that directory.
 
 mod against;
 
@@ -18,12 +19,16 @@ use super::failure::Failure;
 use super::offline::Player;
 use super::{Common, input, render};
 use crate::config::Config;
+use crate::config::secrets::Secrets;
 use crate::daemon::chain;
+use crate::detection::additional::{Kind, Slot};
 use crate::detection::features::FeatureSchema;
+use crate::detection::pseudonym::Pseudonymizer;
 use crate::detection::record::CheckedRecord;
 use crate::detection::verdict::{self, Verdict, VerdictAnswer, VerdictInput};
-use crate::learning::artifact::{Expectation, ModelArtifact};
+use crate::learning::artifact::{ArtifactError, Expectation, ModelArtifact};
 use crate::node::profile_schema;
+use crate::state::secrets;
 use crate::state::state_dir::StateDir;
 use crate::tasks::features::last_heard;
 
@@ -114,8 +119,9 @@ fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> 
     let config = Config::load(common.config_file().as_deref(), std::env::vars())
         .map_err(|error| Failure::config(chain(&error)))?;
     let (schema, model) = last_good_model(&config)?;
-    let input = input::checked(&config, files)?;
-    let mut player = Player::new(&config, schema);
+    let site = SiteKey::find(&config, &schema);
+    let input = input::checked_by(&config, files, &site.pseudonymizer)?;
+    let mut player = Player::keyed(&config, schema, &site.pseudonymizer);
     let cannot_write = |error: std::io::Error| Failure::output(format!("cannot write {}: {error}", out.display()));
     let mut file = BufWriter::new(File::create(out).map_err(cannot_write)?);
     let mut verdicts: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -131,7 +137,10 @@ fn score(common: &Common, files: &[PathBuf], out: &Path) -> Result<(), Failure> 
     file.flush().map_err(cannot_write)?;
     if common.json {
         let attempts = input.records.len();
-        return render::json(&json!({ "attempts": attempts, "rejected": input.rejected, "verdicts": verdicts }));
+        return render::json(&json!({
+            "attempts": attempts, "rejected": input.rejected, "verdicts": verdicts,
+            "additional_features": site.features,
+        }));
     }
     out!("{} attempts scored into {}", input.records.len(), out.display());
     for (verdict, count) in verdicts {
@@ -171,8 +180,41 @@ fn line(record: &CheckedRecord, verdict: Verdict, probability: f64, reason: &str
     })
 }
 
-/// The model, and the schema that it was trained for or a longer one. Records are played without additional features: their
-/// texts were hashed with the site's key.
+/// What texts of additional features are hashed with, and which of these features the model knows.
+struct SiteKey {
+    pseudonymizer: Pseudonymizer,
+    /// Names of the features that are read from the files.
+    features: Vec<String>,
+}
+
+impl SiteKey {
+    /// The site's key. Without one, texts would mean something else than what the model has learnt; that is said.
+    fn find(config: &Config, schema: &FeatureSchema) -> Self {
+        let state_dir = StateDir::open(&config.node.state_dir).ok();
+        let configured = match &config.node.pseudonym_key_file {
+            Some(_) => {
+                let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+                Secrets::read(config, credentials.as_deref()).ok().and_then(|secrets| secrets.pseudonym_key)
+            }
+            None => state_dir.as_ref().and_then(secrets::stored_pseudonym_key),
+        };
+        let texts = |slot: &&Slot| matches!(slot.kind, Kind::OneHot | Kind::Embedding);
+        let mut features: Vec<&Slot> = schema.additional().live().collect();
+        if configured.is_none() && features.iter().any(texts) {
+            let lost: Vec<&str> = features.iter().filter(|slot| texts(slot)).map(|slot| slot.name.as_str()).collect();
+            eprintln!(
+                "there is no readable pseudonym key in {}, so these additional features are not what the model knows: {}",
+                config.node.state_dir.display(),
+                lost.join(", ")
+            );
+            features.retain(|slot| !texts(slot));
+        }
+        let features = features.into_iter().map(|slot| slot.name.clone()).collect();
+        Self { pseudonymizer: configured.map_or_else(input::pseudonymizer, Pseudonymizer::new), features }
+    }
+}
+
+/// The model, and the schema that it was trained for.
 fn last_good_model(config: &Config) -> Result<(FeatureSchema, ModelArtifact), Failure> {
     let directory = config.node.state_dir.display();
     let nothing = || Failure::data(format!("there is no model in {directory}; run `train` first, or give --config"));
@@ -180,8 +222,8 @@ fn last_good_model(config: &Config) -> Result<(FeatureSchema, ModelArtifact), Fa
     let (id, bytes) = state_dir.load_model().ok_or_else(nothing)?;
     let schema = profile_schema(config).with_additional(&last_heard(&state_dir));
     let expectation = Expectation { fingerprint: None, sha256: Some(id.sha256) };
-    let model = ModelArtifact::decode(&bytes, &expectation)
-        .and_then(|(_, model)| model.accepted_by(&schema))
-        .map_err(|error| Failure::data(format!("the model in {directory} cannot be used: {error}")))?;
-    Ok((schema, model))
+    let unusable = |error| Failure::data(format!("the model in {directory} cannot be used: {error}"));
+    let (_, model) = ModelArtifact::decode(&bytes, &expectation).map_err(unusable)?;
+    let read_as = schema.read_as(model.schema.fingerprint, model.model.inputs());
+    Ok((read_as.ok_or_else(|| unusable(ArtifactError::WrongSchema))?, model))
 }

@@ -121,6 +121,11 @@ pub fn features(common: &Common, action: &FeaturesAction) -> Done {
             }
             said(common, &answer, "removed; the fleet has no model now; static results until one is trained")
         }
+        FeaturesAction::Allow { names } => {
+            let answer = client.post("/v1/features", &json!({ "names": names }))?;
+            let allowed = answer["allowed"].as_array().map_or(0, Vec::len);
+            said(common, &answer, &format!("{allowed} of them were refused; requests may bring all of them in again"))
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub enum Command {
     },
     /// Let this node read the registry and follow it now.
     ReloadModel,
-    /// Switch learning mode for the fleet; refused on a node in dry run.
+    /// Switch learning mode for the fleet; refused by a node in dry run, unless the fleet was asked by the channel.
     LearningMode {
         /// On: models score and have no say.
         enabled: bool,
@@ -69,6 +69,11 @@ pub enum Command {
     Features,
     /// Remove additional features, and the model that has learnt from them.
     RemoveFeatures {
+        /// 1 to 32 names as requests give them.
+        names: Vec<String>,
+    },
+    /// Let requests bring in names again that were removed.
+    AllowFeatures {
         /// 1 to 32 names as requests give them.
         names: Vec<String>,
     },
@@ -127,7 +132,7 @@ pub struct FeedbackCommand {
     pub id: Option<String>,
 }
 
-/// The origin of callers on the command channel.
+/// The way in that reaches all nodes: a command is meant for the fleet, not for the node that carries it out.
 pub const CHANNEL: &str = "channel";
 
 /// Who asks, and by which way.
@@ -169,6 +174,7 @@ impl Command {
             Self::Override(command) => command.name(),
             Self::Features => "features",
             Self::RemoveFeatures { .. } => "remove_features",
+            Self::AllowFeatures { .. } => "allow_features",
         }
     }
 
@@ -217,7 +223,7 @@ impl Command {
             Self::Rollback { generation: Some(0) } => {
                 return Err(invalid("generation", "must be at least 1"));
             }
-            Self::RemoveFeatures { names } => {
+            Self::RemoveFeatures { names } | Self::AllowFeatures { names } => {
                 if names.is_empty() || names.len() > SLOTS_MAX {
                     return Err(invalid("names", format!("must be 1 to {SLOTS_MAX} names")));
                 }
@@ -404,10 +410,11 @@ fn command(fields: &Fields) -> Result<Command, ControlError> {
                 id: fields.id.clone(),
             }))
         }
-        "remove_features" => {
+        order @ ("remove_features" | "allow_features") => {
             only(&["names"])?;
             let names = fields.names.clone().ok_or_else(|| invalid("names", "is missing"))?;
-            Ok(Command::RemoveFeatures { names })
+            let removes = order == "remove_features";
+            Ok(if removes { Command::RemoveFeatures { names } } else { Command::AllowFeatures { names } })
         }
         order @ ("override_release" | "override_block") => {
             only(&["username", "network", "until", "duration", "reason"])?;
@@ -523,6 +530,7 @@ mod tests {
             (r#"{"command":"reset","tune":true}"#, "tune"),
             (r#"{"command":"explode"}"#, "command"),
             (r#"{"command":"remove_features"}"#, "names"),
+            (r#"{"command":"allow_features","names":[]}"#, "names"),
             (r#"{"command":"remove_features","names":[]}"#, "names"),
             (r#"{"command":"remove_features","names":["a\nb"]}"#, "names"),
             (r#"{"command":"learning_mode"}"#, "enabled"),

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::config::Config;
 use crate::detection::attempt::Timestamp;
 use crate::detection::features::FeatureSchema;
@@ -182,6 +183,7 @@ impl ControlHandle {
             Command::ImportState(state) => self.import_state(*state, caller).await,
             Command::Export => self.export(),
             Command::RemoveFeatures { names } => self.remove_features(names, caller).await,
+            Command::AllowFeatures { names } => Ok(json!({ "allowed": self.features.allow(&names).await? })),
         }
     }
 
@@ -313,8 +315,14 @@ impl ControlHandle {
                 })
             })
             .collect();
+        let refused = schema.additional().refused(clock::now().millis());
+        let refused = refused.map(|refused| {
+            let [since, until] =
+                [refused.since_ms, refused.until_ms()].map(|ms| Timestamp::from_millis(ms).to_string());
+            json!({ "name": refused.name, "since": since, "until": until })
+        });
         json!({
-            "standard": schema.standard_names(), "additional": additional,
+            "standard": schema.standard_names(), "additional": additional, "refused": refused.collect::<Vec<_>>(),
             "fingerprint": format!("{:016x}", schema.fingerprint()),
         })
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::command::CHANNEL;
 use super::{Caller, ControlError, ControlHandle};
 use crate::detection::attempt::Timestamp;
 use crate::serving::mode;
@@ -15,7 +16,10 @@ use crate::tasks::trainer::Approved;
 pub(super) const IN_DRY_RUN: &str = "Cannot change learning mode when Dry-Run is activated in configuration";
 
 impl ControlHandle {
-    /// Switches it; `reason` is for people, and `expected` the setting that it must still be, if that matters.
+    /// Sets the fleet's switch; `reason` is for people, and `expected` the setting that it must still be, if that matters. Who
+    /// asks this node is refused while it runs dry, since it would not follow. Who asks the fleet by the channel speaks to
+    /// whichever node hears it first: there the switch is set whoever that is, and answered as it is for nodes that do not
+    /// run dry.
     pub(super) async fn set_learning_mode(
         &self,
         enabled: bool,
@@ -23,7 +27,8 @@ impl ControlHandle {
         reason: &str,
         expected: Option<ModeStamp>,
     ) -> Result<Value, ControlError> {
-        if self.config.load().ml.dry_run {
+        let asks_fleet = caller.origin == CHANNEL;
+        if !asks_fleet && self.config.load().ml.dry_run {
             return Err(ControlError::Conflict(IN_DRY_RUN.into()));
         }
         let origin = ModeOrigin::new(ModeCause::Operator, &caller.who, reason);
@@ -33,12 +38,15 @@ impl ControlHandle {
             ModeReply::Conflict => return Err(ControlError::Conflict("learning mode was set meanwhile".into())),
         };
         self.metrics.status().announcement_sent();
-        Ok(self.learning_mode())
+        Ok(if asks_fleet { self.mode_with(false) } else { self.learning_mode() })
     }
 
     pub(super) fn learning_mode(&self) -> Value {
-        let config = self.config.load();
-        let (enabled, dry_run) = (config.ml.enabled, config.ml.dry_run);
+        self.mode_with(self.config.load().ml.dry_run)
+    }
+
+    fn mode_with(&self, dry_run: bool) -> Value {
+        let enabled = self.config.load().ml.enabled;
         let trained = self.scorer.trained();
         let mut answer = json!({
             "enabled": enabled,

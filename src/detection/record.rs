@@ -285,6 +285,18 @@ impl AttemptRecord {
         })
     }
 
+    /// Whether the outcome can be one.
+    ///
+    /// # Errors
+    /// Both refused before the password was checked and successful.
+    pub fn contradiction(&self) -> Result<(), RecordError> {
+        if self.blocked == Some(true) && self.success == Some(true) {
+            let error = "contradicts success: what was refused before the password was checked did not log in";
+            return Err(RecordError::new("blocked", error));
+        }
+        Ok(())
+    }
+
     fn blame(json: &[u8]) -> RecordError {
         let Ok(Value::Object(mut object)) = serde_json::from_slice::<Value>(json) else {
             return RecordError::new("record", "must be one JSON object");

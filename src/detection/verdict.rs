@@ -193,6 +193,8 @@ fn choose(input: &VerdictInput, model: Verdict) -> (Verdict, &'static str) {
 fn only_rules_decide(input: &VerdictInput) -> Option<&'static str> {
     if !input.enabled {
         Some("machine learning is disabled: static rules decide")
+    } else if input.dry_run && !input.trained && input.prior {
+        Some("dry run: static rules decide, the shipped prior model only watches")
     } else if input.dry_run {
         Some("dry run: static rules decide")
     } else if !input.trained && input.prior {
@@ -304,6 +306,16 @@ mod tests {
         }
         let dry = decide(&ordered(OverrideKind::Block, VerdictInput { dry_run: true, ..serving(0.0) }));
         assert_eq!((dry.verdict, dry.would_be, dry.by_order), (Verdict::Allow, Verdict::Block, None));
+    }
+
+    #[test]
+    fn a_dry_run_names_the_prior_that_gave_the_probability() {
+        let dry = VerdictInput { dry_run: true, ..serving(0.6) };
+        let reason = |input| decide(&input).reason;
+
+        assert_eq!(reason(dry), "dry run: static rules decide");
+        let prior = reason(VerdictInput { trained: false, prior: true, ..dry });
+        assert_eq!(prior, "dry run: static rules decide, the shipped prior model only watches");
     }
 
     #[test]

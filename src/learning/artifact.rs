@@ -243,12 +243,13 @@ impl ModelArtifact {
         }
     }
 
-    /// The artifact, if `schema` is the one that it was trained for or begins with it.
+    /// The artifact, if `schema` is the one that it was trained for, begins with it, or reads it as one of before its list
+    /// closed up.
     ///
     /// # Errors
     /// [`ArtifactError::WrongSchema`] otherwise.
     pub fn accepted_by(self, schema: &FeatureSchema) -> Result<Self, ArtifactError> {
-        let accepted = schema.accepts(self.schema.fingerprint, self.model.inputs());
+        let accepted = schema.reads(self.schema.fingerprint, self.model.inputs());
         if accepted { Ok(self) } else { Err(ArtifactError::WrongSchema) }
     }
 

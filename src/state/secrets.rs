@@ -26,8 +26,7 @@ pub fn pseudonym_key(state_dir: &StateDir, configured: Option<[u8; 32]>) -> Resu
     if let Some(key) = configured {
         return Ok(PseudonymKey { key, fixed: true });
     }
-    let stored = state_dir.read(PSEUDONYM_KEY_FILE, 256).and_then(|bytes| String::from_utf8(bytes).ok());
-    if let Some(key) = stored.as_deref().and_then(parse_key) {
+    if let Some(key) = stored_pseudonym_key(state_dir) {
         return Ok(PseudonymKey { key, fixed: false });
     }
     if state_dir.path(PSEUDONYM_KEY_FILE).exists() {
@@ -36,6 +35,12 @@ pub fn pseudonym_key(state_dir: &StateDir, configured: Option<[u8; 32]>) -> Resu
     let key = random::bytes();
     keep_pseudonym_key(state_dir, &key)?;
     Ok(PseudonymKey { key, fixed: false })
+}
+
+/// The key in the state directory; `None` if there is none that can be read. Nothing is written.
+pub fn stored_pseudonym_key(state_dir: &StateDir) -> Option<[u8; 32]> {
+    let stored = state_dir.read(PSEUDONYM_KEY_FILE, 256).and_then(|bytes| String::from_utf8(bytes).ok());
+    stored.as_deref().and_then(parse_key)
 }
 
 /// Writes the key that the fleet agreed on.

@@ -69,9 +69,9 @@ impl Features {
     pub(crate) async fn propose_once(&self) -> Result<usize, StoreError> {
         let proposals: Vec<Proposal> = self.schema.take_proposals();
         let live_max = self.config.load().ml.additional_features_max;
-        let before = self.schema.load().additional().slots().len();
+        let before = self.schema.load().additional().live().count();
         let list = self.take_in(&proposals).await?;
-        let taken = list.slots().len().saturating_sub(before);
+        let taken = list.live().count().saturating_sub(before);
         if taken > 0 && !list.has_room(live_max) {
             warn!(
                 "the list of additional features is full; further ones are not looked at. See ml.additional_features_max, \
@@ -101,13 +101,27 @@ impl Features {
     pub(crate) async fn remove(&self, names: &[String], by: &str) -> Result<Vec<String>, StoreError> {
         let missing = Mutex::new(Vec::new());
         let removed = self.change(Some(by), |list| {
-            let (next, unknown) = list.without(names);
+            let (next, unknown) = list.without(names, clock::now().millis());
             *missing.lock().unwrap_or_else(PoisonError::into_inner) = unknown;
             // Nothing to remove is nothing to follow either: the store may just have lost the list that this node knows.
             if next == *list { Err(()) } else { Ok(next) }
         });
         removed.await?.ok();
         Ok(missing.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets requests bring in names again that were removed. Returns those that were refused.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub(crate) async fn allow(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
+        let now_ms = clock::now().millis();
+        let (_, list) = self.read().await?;
+        let list = list.unwrap_or_default();
+        let refused = names.iter().filter(|name| list.refuses(name, now_ms)).cloned().collect();
+        // Without a refusal it is never an error.
+        let _ = self.change(None, |list| Ok::<_, String>(list.allowing(names))).await?;
+        Ok(refused)
     }
 
     /// Reads the list and follows it; puts it back where the store has lost it.
@@ -119,7 +133,7 @@ impl Features {
             (_, Some(list)) => self.take_over(&list),
             (_, None) => {
                 let own = self.schema.load().additional().clone();
-                if !own.slots().is_empty() {
+                if own != FeatureList::default() {
                     let change = FeaturesChange { before: None, after: own.encode(), reset: None };
                     self.store.change_features(&change).await?;
                     warn!("the store had lost the list of additional features; it was put back");

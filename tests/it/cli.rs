@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, SOON, Setup};
+use crate::support::eventually::eventually;
 use crate::support::redis::RedisServer;
 use crate::support::traffic;
 
@@ -91,6 +92,9 @@ fn generated_traffic_is_evaluated_and_the_network_beats_chance_in_the_right_dire
     assert_eq!(names, ["compat-6", "logistic", "original", "rule-5-in-600s"]);
     assert_eq!(baselines["logistic"], report["baseline"]);
     assert!(baselines["compat-6"]["roc_auc"].as_f64() > Some(0.6), "{report}");
+    for (name, baseline) in baselines {
+        assert_eq!(baseline["threshold"].is_null(), baseline["recall"].is_null(), "{name}: {baseline}");
+    }
     assert!(baselines.values().all(|one| one["attempts"] == report["attempts"] && one["recall_at_fpr"].is_object()));
 }
 
@@ -180,6 +184,8 @@ async fn a_refused_challenger_is_kept_and_shown_against_the_current_model() {
     let same = json_of(&ask(&[&against[..], &["--model", text(&copy)]].concat()));
     assert_eq!((&same["agree"], &same["newly_blocked"]["attempts"]), (&same["attempts"], &json!(0)), "{same}");
 
+    assert_eq!(same["additional_features"], json!([]), "the model knows none: {same}");
+
     let weak = json_of(&ask(&["train", "--epochs", "1", "--samples", "100"]));
     assert_eq!(weak["outcome"], "refused", "{weak}");
     let other = json_of(&ask(&against));
@@ -221,6 +227,67 @@ async fn a_refused_challenger_is_kept_and_shown_against_the_current_model() {
     assert_ne!(verdicts(&behind, &[]), direct);
     let changed = json_of(&ask(&["replay", text(&behind), "--against-current", "--config", text(&trusting)]));
     assert_eq!(changed["released"]["pairs"], other["released"]["pairs"], "the addresses of clients are shown");
+}
+
+/// Attempts whose `tier` alone tells attacks, with a text that only the site's key finds again.
+fn told_by_tier(path: &Path) {
+    let line = |number: usize| {
+        let attack = number.is_multiple_of(3);
+        json!({
+            "ts": format!("2026-01-{:02}T{:02}:{:02}:00Z", 5 + number / 720, number / 30 % 24, number % 30 * 2),
+            "client_ip": format!("198.51.100.{}", 1 + number * 7 % 200), "username": format!("user{}", number * 5 % 40),
+            "success": !attack, "label": if attack { "attack" } else { "legit" },
+            "features": { "tier": if attack { "bot" } else { "human" } },
+        })
+        .to_string()
+    };
+    std::fs::write(path, (0..2160).map(line).collect::<Vec<_>>().join("\n")).expect("writable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn additional_features_of_a_file_are_used_by_replays_and_measurements() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let (log, out) = (root.path().join("log.jsonl"), root.path().join("verdicts.jsonl"));
+    told_by_tier(&log);
+    let evaluated = json_of(&run(&[
+        "evaluate",
+        "--train",
+        text(&log),
+        "--test",
+        text(&log),
+        "--labels",
+        "oracle",
+        "--no-baselines",
+        "--json",
+    ]));
+    assert_eq!(evaluated["additional_features"], json!(["tier"]), "{evaluated}");
+
+    let mut first = traffic::attempt(1, "198.51.100.7", "alice");
+    first["features"] = json!({ "tier": "human" });
+    traffic::login(&daemon.http, &first, true).await;
+    eventually("the feature is listed", SOON, || async {
+        let features = daemon.http.get("/v1/features").await.body;
+        if features["additional"][0]["name"] == "tier" { Ok(()) } else { Err(features.to_string()) }
+    })
+    .await;
+    daemon.ingest(traffic::history()).await;
+    let trained = daemon.http.post("/v1/train", &json!({})).await;
+    assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");
+    let state_dir = daemon.state_dir();
+    let replay = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nauthilus-neural"));
+        command.args(["replay", text(&log), "--verdicts", text(&out), "--json"]);
+        command.env("NAUTHILUS_NEURAL__NODE__STATE_DIR", &state_dir);
+        tokio::task::block_in_place(|| command.output().expect("the binary runs"))
+    };
+    assert_eq!(json_of(&replay())["additional_features"], json!(["tier"]));
+
+    std::fs::remove_file(state_dir.join("pseudonym.key")).expect("a key");
+    let without = replay();
+    let warned = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert!(warned.contains("no readable pseudonym key") && warned.contains("tier"), "{warned}");
+    assert_eq!(json_of(&without)["additional_features"], json!([]));
 }
 
 #[test]

@@ -166,9 +166,91 @@ async fn a_command_on_the_channel_removes_features_too() {
     server.query(&["PUBLISH", "nt:{neural}:commands", command]).await;
 
     followed(&fleet, &[]).await;
-    // What is sent again is a new feature at a new place.
+    // What is sent again stays away until somebody allows it: then it is a new feature at a new place.
     traffic::login(&fleet[0].http, &told(2), true).await;
+    let skipped = fleet[0].metric("additional_features_skipped_total{reason=\"removed\"}").await;
+    assert_eq!((skipped, names(&fleet[0].http.get("/v1/features").await.body).len()), (2, 0));
+    let command = r#"{"command":"allow_features","names":["risk"],"id":"t-2"}"#;
+    server.query(&["PUBLISH", "nt:{neural}:commands", command]).await;
+    eventually("the name is allowed", SOON, || async {
+        let refused = fleet[0].http.get("/v1/features").await.body["refused"].clone();
+        if refused.as_array().map(Vec::len) == Some(1) { Ok(()) } else { Err(refused.to_string()) }
+    })
+    .await;
+    traffic::login(&fleet[0].http, &told(3), true).await;
+    followed(&fleet, &["risk"]).await;
+    let allowed = fleet[0].http.post("/v1/features", &json!({ "names": ["device", "risk"] })).await;
+    assert_eq!((allowed.status, allowed.body), (200, json!({ "allowed": ["device"] })));
+    traffic::login(&fleet[0].http, &told(4), true).await;
+    followed(&fleet, &["risk", "device"]).await;
+}
+
+#[tokio::test]
+async fn junk_that_is_removed_time_and_again_uses_no_place_up_and_samples_are_still_read() {
+    let server = RedisServer::start();
+    let fleet = Daemon::fleet(&server, ["a", "b"]).await;
+    assert_eq!(fleet[0].ingest(traffic::history()).await.status, 200);
+    traffic::login(&fleet[0].http, &told(1), true).await;
     followed(&fleet, &["device", "risk"]).await;
+
+    for round in 0..4 {
+        let mut attempt = traffic::attempt(10 + round, "198.51.100.7", "alice");
+        let junk = (0..32).map(|number| (format!("junk_{round}_{number:02}"), json!(number)));
+        attempt["features"] = junk.collect::<serde_json::Map<_, _>>().into();
+        traffic::login(&fleet[0].http, &attempt, true).await;
+        eventually("the list is full", SOON, || async {
+            let listed = names(&fleet[0].http.get("/v1/features").await.body);
+            if listed.len() == 16 { Ok(()) } else { Err(format!("round {round}: {listed:?}")) }
+        })
+        .await;
+        let listed = names(&fleet[0].http.get("/v1/features").await.body);
+        let junk: Vec<_> = listed.iter().filter(|name| name.starts_with("junk")).collect();
+        let removal = json!({ "names": junk }).to_string().into_bytes();
+        let removed = fleet[round % 2].http.send("DELETE", "/v1/features", removal).await;
+        assert_eq!(removed.status, 200, "{removed:?}");
+        followed(&fleet, &["device", "risk"]).await;
+    }
+
+    let mut attempt = told(20);
+    attempt["features"]["tier"] = json!("gold");
+    traffic::login(&fleet[1].http, &attempt, true).await;
+    followed(&fleet, &["device", "risk", "tier"]).await;
+    let trained = fleet[0].http.post("/v1/train", &json!({})).await;
+    assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");
+    assert!(trained.body["samples"].as_u64() > Some(200), "samples of the first list count: {trained:?}");
+    eventually("both score with it", SOON, || async {
+        let models = [fleet[0].sha256().await, fleet[1].sha256().await];
+        if models[0].is_some() && models[0] == models[1] { Ok(()) } else { Err(format!("{models:?}")) }
+    })
+    .await;
+    let scored = traffic::login(&fleet[1].http, &told(21), true).await;
+    assert!(scored["probability"].is_f64(), "{scored}");
+}
+
+#[tokio::test]
+async fn an_explanation_tells_additional_features_as_they_were_sent() {
+    let daemon = Daemon::start(Setup::new("a")).await;
+    daemon.ingest(traffic::history()).await;
+    traffic::login(&daemon.http, &told(1), true).await;
+    let fleet = [daemon];
+    followed(&fleet, &["device", "risk"]).await;
+    assert_eq!(fleet[0].http.post("/v1/train", &json!({})).await.body["outcome"], "promoted");
+    let evidence = async |number: usize, features: Value| {
+        let mut attempt = traffic::attempt(number, "198.51.100.7", "alice");
+        attempt["features"] = features;
+        attempt["explain"] = json!(true);
+        let scored = fleet[0].http.post("/v1/score", &attempt).await.body;
+        let parts = scored["explanation"]["contributions"].as_array().expect("explained").clone();
+        parts.iter().find(|part| part["group"] == "protocol").expect("the group")["evidence"].clone()
+    };
+
+    let sent = evidence(2, json!({ "risk": 900, "device": "bot" })).await;
+    assert_eq!((&sent["risk"], &sent["risk.missing"]), (&json!(900), &json!(0)), "{sent}");
+    assert_eq!((&sent["device.novel"], &sent["device.missing"]), (&json!(1), &json!(0)), "{sent}");
+    assert!(!sent.to_string().contains("bot"), "{sent}");
+    let nothing = evidence(3, json!({})).await;
+    assert_eq!((&nothing["risk"], &nothing["risk.missing"]), (&Value::Null, &json!(1)), "{nothing}");
+    assert_eq!((&nothing["device.novel"], &nothing["device.missing"]), (&Value::Null, &json!(1)), "{nothing}");
 }
 
 #[tokio::test]

@@ -261,3 +261,26 @@ async fn an_attempt_is_one_json_object_and_never_a_list_of_values() {
     assert_eq!((scored.status, &scored.body["field"]), (400, &"record".into()), "{scored:?}");
     assert_eq!(taken.body["accepted"], 0, "{taken:?}");
 }
+
+#[tokio::test]
+async fn what_was_refused_before_the_password_was_checked_cannot_have_succeeded() {
+    let daemon = Daemon::start(Setup::new("alone")).await;
+    let attempt = traffic::attempt(1, "198.51.100.7", "alice");
+    assert_eq!(daemon.http.post("/v1/score", &attempt).await.status, 200);
+    let both = json!({ "request_id": attempt["request_id"], "success": true, "blocked": true });
+
+    let refused = daemon.http.post("/v1/outcome", &both).await;
+
+    assert_eq!((refused.status, &refused.body["field"]), (400, &json!("blocked")), "{refused:?}");
+    assert!(refused.detail().contains("contradicts success"), "{refused:?}");
+    let mut line = traffic::attempt(2, "198.51.100.7", "alice");
+    (line["success"], line["blocked"]) = (json!(true), json!(true));
+    let rejected = daemon.http.send("POST", "/v1/attempts", line.to_string().into_bytes()).await.body;
+    assert_eq!(
+        (&rejected["accepted"], &rejected["rejected"][0]["field"]),
+        (&json!(0), &json!("blocked")),
+        "{rejected}"
+    );
+    let blocked = json!({ "request_id": attempt["request_id"], "success": false, "blocked": true });
+    assert_eq!(daemon.http.post("/v1/outcome", &blocked).await.status, 200);
+}

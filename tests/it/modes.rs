@@ -115,6 +115,45 @@ async fn dry_run_wins_over_the_end_of_learning_mode() {
     assert_eq!((&mode["learning_mode"], &mode["cause"]), (&json!(true), &json!("operator")), "{mode}");
 }
 
+/// The switch is the fleet's: which node hears of the command first must not matter.
+#[tokio::test]
+async fn a_mode_command_on_the_channel_is_for_the_fleet_whichever_node_runs_dry() {
+    let server = RedisServer::start();
+    let wet = Daemon::start(Setup::on(&server, "wet")).await;
+    let dry = Daemon::start(Setup::on(&server, "dry").set("ml.dry_run", "true")).await;
+    let by = |id: &str, enabled: bool| json!({ "command": "learning_mode", "enabled": enabled, "id": id }).to_string();
+    let result = async |id: &str| {
+        eventually("there is a result", SOON, || async {
+            let key = format!("nt:{{neural}}:results:{id}");
+            let mut connection = server.connection().await;
+            let found: Option<String> =
+                redis::cmd("GET").arg(&key).query_async(&mut connection).await.expect("a reply");
+            let found = found.ok_or_else(|| "none".to_owned())?;
+            serde_json::from_str::<Value>(&found).map_err(|error| error.to_string())
+        })
+        .await
+    };
+    for round in 0..6 {
+        let (id, on) = (format!("t-{round}"), round % 2 == 0);
+        server.query(&["PUBLISH", "nt:{neural}:commands", &by(&id, on)]).await;
+        let told = result(&id).await;
+        assert_eq!((&told["ok"], &told["result"]["dry_run"]), (&json!(true), &json!(false)), "{told}");
+        eventually("the switch is set", SOON, || async {
+            let mode = wet.status().await["mode"]["switched_on"].clone();
+            if mode == json!(on) { Ok(()) } else { Err(mode.to_string()) }
+        })
+        .await;
+    }
+    // Whatever the fleet does, a dry run stays one; and who asks that node itself is refused.
+    drop(wet);
+    server.query(&["PUBLISH", "nt:{neural}:commands", &by("t-7", false)]).await;
+    assert_eq!(result("t-7").await["node"], "dry", "alone it does the same");
+    let mode = dry.http.get("/v1/learning-mode").await.body;
+    assert_eq!((&mode["learning_mode"], &mode["dry_run"]), (&json!(true), &json!(true)), "{mode}");
+    let refused = dry.http.put("/v1/learning-mode", &json!({ "enabled": true })).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+}
+
 #[tokio::test]
 async fn a_model_that_blocks_users_at_home_trips_the_breaker_of_the_fleet() {
     let server = RedisServer::start();

@@ -55,8 +55,8 @@ pub fn measure_all(
     let mut measured = Map::new();
     // The rows only tell labels here: what a model sees of them it has seen in a run of its own.
     let rows: Vec<TestRow> = test.iter().map(|record| TestRow::new(record, Vec::new())).collect();
-    let mut add = |name: &str, lived: Result<Vec<Lived>, Failure>| {
-        let summary = lived.map(|lived| measure::measure_lived(&rows, &lived).summary());
+    let mut add = |name: &str, lived: Result<(Vec<Lived>, Option<f64>), Failure>| {
+        let summary = lived.map(|(lived, threshold)| measure::measure_at(&rows, &lived, threshold).summary());
         let summary = summary.unwrap_or_else(|failure| {
             eprintln!("no baseline {name}: {}", failure.message());
             Value::Null
@@ -129,7 +129,8 @@ fn rule(train: &[CheckedRecord], test: &[CheckedRecord], rows: &[TestRow]) -> Va
             Lived { score: count as f64, flagged: Some(count >= FAILURES) }
         })
         .collect();
-    let mut summary = measure::measure_lived(rows, &lived).summary();
+    // The threshold of a score is what it exceeds.
+    let mut summary = measure::measure_at(rows, &lived, Some(FAILURES as f64 - 1.0)).summary();
     // A count orders attempts, but it is no probability.
     for key in ["brier", "ece", "mean_score_attack", "mean_score_legit"] {
         summary[key] = Value::Null;
@@ -226,6 +227,7 @@ mod tests {
         assert_eq!(summary["recall"], json!(1.0 / 3.0));
         assert_eq!(summary["realised_fpr"], json!(0.5), "whoever shares the address suffers");
         assert_eq!((&summary["attempts"], &summary["ece"]), (&json!(5), &Value::Null));
+        assert_eq!(summary["threshold"], json!(4.0), "what flags is more than that");
     }
 
     #[test]

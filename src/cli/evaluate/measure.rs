@@ -9,6 +9,8 @@ use crate::learning::evaluation::{self, Evaluation, Scored};
 
 /// Smaller campaigns are too short to promise their detection.
 const CAMPAIGN_MIN: usize = 40;
+/// As many false positives has a rate that can be measured, at least.
+const FALSE_POSITIVES_MIN: f64 = 3.0;
 const FALSE_POSITIVE_RATES: [(&str, f64); 3] = [("0.01", 0.01), ("0.001", 0.001), ("0.0001", 0.0001)];
 
 /// One test attempt with its features and what it really was.
@@ -104,8 +106,8 @@ pub fn measure_lived(rows: &[TestRow], lived: &[Lived]) -> Measured {
     let recall_at_fpr = FALSE_POSITIVE_RATES
         .into_iter()
         .map(|(name, rate)| {
-            // A rate that not even one false positive would reach cannot be measured.
-            let measurable = negatives as f64 * rate >= 1.0;
+            // Fewer than three false positives say as little of a rate as chance does: 30 000 negatives for .01 %.
+            let measurable = negatives as f64 >= (FALSE_POSITIVES_MIN / rate).round();
             let recall = if measurable { evaluation::tpr_at_fpr(&labelled, rate) } else { None };
             (name.to_owned(), json!(recall))
         })
@@ -257,6 +259,23 @@ mod tests {
         assert_eq!(report["campaigns"], json!({ "total": 2, "detected": 1, "missed": ["quiet"] }));
         assert_eq!(report["scenarios"]["typo"]["false_positive_rate"], 1.0);
         assert_eq!(report["recall_at_fpr"]["0.01"], Value::Null);
+    }
+
+    #[test]
+    fn a_rate_of_which_fewer_than_three_false_positives_tell_is_not_measured() {
+        let known = |negatives: usize| {
+            let mut rows: Vec<_> = (0..negatives).map(|_| row(0.1, TrueLabel::Legit, None)).collect();
+            rows.push(row(0.9, TrueLabel::Attack, None));
+            let report = measure(&rows, None, |values| f64::from(values[0])).to_json();
+            ["0.01", "0.001", "0.0001"].map(|rate| report["recall_at_fpr"][rate].is_number())
+        };
+
+        assert_eq!(known(299), [false, false, false]);
+        assert_eq!(known(300), [true, false, false]);
+        assert_eq!(known(2_999), [true, false, false]);
+        assert_eq!(known(3_000), [true, true, false]);
+        assert_eq!(known(29_999), [true, true, false]);
+        assert_eq!(known(30_000), [true, true, true]);
     }
 
     #[test]

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use super::super::failure::Failure;
 use super::super::offline::Player;
 use super::super::{Common, input, render};
-use super::{decide, last_good_model};
+use super::{SiteKey, decide, last_good_model};
 use crate::config::Config;
 use crate::daemon::chain;
 use crate::detection::attempt::{Timestamp, client_network};
 use crate::detection::features::FeatureSchema;
-use crate::detection::record::{CheckedRecord, TrueLabel};
+use crate::detection::record::{AttemptRecord, CheckedRecord, TrueLabel};
 use crate::detection::verdict::Verdict;
 use crate::learning::artifact::{ArtifactError, ArtifactHeader, Expectation, ModelArtifact};
 use crate::state::state_dir::StateDir;
@@ -36,10 +36,13 @@ pub fn run(common: &Common, files: &[PathBuf], model: Option<&Path>) -> Result<(
         .map_err(|error| Failure::config(chain(&error)))?;
     let (schema, current) = last_good_model(&config)?;
     let (header, candidate) = candidate(&config, model)?;
-    let (records, rejected) =
-        input::checked_with(&config, files, |record| record.username.clone().unwrap_or_default())?;
-    let mut players = [(&current, schema), candidate_of(&config, &candidate)?]
-        .map(|(model, schema)| (model, Player::new(&config, schema)));
+    let candidate_schema = candidate_schema(&config, &candidate)?;
+    let sites = [&schema, &candidate_schema].map(|schema| SiteKey::find(&config, schema));
+    let key = &sites[0].pseudonymizer;
+    let name = |record: &AttemptRecord| record.username.clone().unwrap_or_default();
+    let (records, rejected) = input::checked_with(&config, files, key, name)?;
+    let mut players = [(&current, schema), (&candidate, candidate_schema)]
+        .map(|(model, schema)| (model, Player::keyed(&config, schema, key)));
     let mut changes = Changes::default();
     for (record, username) in &records {
         let [before, after] = players.each_mut().map(|(model, player)| {
@@ -52,7 +55,9 @@ pub fn run(common: &Common, files: &[PathBuf], model: Option<&Path>) -> Result<(
     let mut report = changes.to_json();
     report["attempts"] = json!(records.len());
     report["rejected"] = json!(rejected);
+    report["additional_features"] = json!(sites[0].features);
     report["candidate"] = json!({
+        "additional_features": sites[1].features,
         "trained_at": Timestamp::from_millis(header.trained_at_ms).to_string(),
         "node": header.node,
         "profile": candidate.profile,
@@ -100,18 +105,14 @@ fn decoded(bytes: &[u8]) -> Result<(ArtifactHeader, ModelArtifact), ArtifactErro
     }
 }
 
-/// The candidate with the schema that it is scored with: that of its profile, and the additional features known here.
-fn candidate_of<'a>(
-    config: &Config,
-    candidate: &'a ModelArtifact,
-) -> Result<(&'a ModelArtifact, FeatureSchema), Failure> {
+/// The schema that the candidate was trained for: that of its profile, with additional features known here.
+fn candidate_schema(config: &Config, candidate: &ModelArtifact) -> Result<FeatureSchema, Failure> {
     let other =
         || Failure::data("the other model cannot be used: it was trained for other features than are known here");
     let state_dir = StateDir::open(&config.node.state_dir).map_err(|_| other())?;
     let schema = FeatureSchema::of_profile(&candidate.profile).ok_or_else(other)?;
     let schema = schema.with_additional(&last_heard(&state_dir));
-    let accepted = schema.accepts(candidate.schema.fingerprint, candidate.model.inputs());
-    if accepted { Ok((candidate, schema)) } else { Err(other()) }
+    schema.read_as(candidate.schema.fingerprint, candidate.model.inputs()).ok_or_else(other)
 }
 
 /// Attempts of one account from one network whose verdict changes.
@@ -229,7 +230,6 @@ fn show(report: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detection::record::AttemptRecord;
 
     fn record(ip: &str, label: Option<&str>) -> CheckedRecord {
         let record = AttemptRecord {

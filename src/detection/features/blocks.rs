@@ -14,7 +14,8 @@
 use super::super::activity::{Activity, Counts};
 use super::super::additional::{GivenValue, Kind, NUMBER_MAX, Slot};
 use super::super::attempt::Timestamp;
-use crate::numeric::ln_1p;
+use super::Part;
+use crate::numeric::{exp, ln_1p};
 
 /// Buckets of a one-hot text: the low four bits of its hash choose one, the highest bit its sign.
 const BUCKETS: usize = 16;
@@ -33,6 +34,33 @@ pub(super) fn names(slot: &Slot) -> Vec<String> {
     };
     names.push(format!("{name}.missing"));
     names
+}
+
+/// How many values a block has.
+pub(super) const fn width(kind: Kind) -> usize {
+    match kind {
+        Kind::Number | Kind::Bool => 2,
+        Kind::OneHot => BUCKETS + 1,
+        Kind::Embedding => 3,
+    }
+}
+
+/// The way back from a value of a block: a number as it was sent, to five significant digits; what it is else, shares to four
+/// digits.
+pub(super) fn raw(kind: Kind, part: Part, value: f32) -> f64 {
+    let value = f64::from(value);
+    if (kind, part) != (Kind::Number, Part::Value) {
+        return (value * 1e4).round() / 1e4;
+    }
+    let size = exp(value.abs().min(1.0) * ln_1p(NUMBER_MAX)) - 1.0;
+    // Powers of ten below 1 have no exact form, so that 0.3 is 3 / 10.
+    let power = |exponent: u32| (0..exponent).fold(1.0, |power, _| power * 10.0);
+    let rounded = (0..=9).rev().map(power).find(|unit| size * unit < 1e5).map(|unit| (size * unit).round() / unit);
+    let rounded = rounded.unwrap_or_else(|| {
+        let unit = (1..=9).map(power).find(|unit| size / unit < 1e5).unwrap_or(1.0);
+        (size / unit).round() * unit
+    });
+    rounded.min(NUMBER_MAX) * if value < 0.0 { -1.0 } else { 1.0 }
 }
 
 /// Appends the block of a value that is not there.
@@ -96,8 +124,8 @@ mod tests {
         let values = [None, Some(GivenValue::Number(-5.0)), Some(GivenValue::Bool(true)), Some(GivenValue::Text(99))];
         for kind in [Kind::Number, Kind::Bool, Kind::OneHot, Kind::Embedding] {
             let slot = Slot { name: "x".into(), kind, first_seen_ms: 0, removed: false };
-            let width = names(&slot).len();
-            assert_eq!(width, [2, 2, 17, 3][kind as usize]);
+            let width = width(kind);
+            assert_eq!((width, names(&slot).len()), ([2, 2, 17, 3][kind as usize], width));
             for value in values {
                 let mut block = Vec::new();
                 push(&mut block, kind, value, &activity, Timestamp::from_millis(0));
@@ -118,5 +146,22 @@ mod tests {
 
         assert_eq!((of(0.0), of(NUMBER_MAX), of(-NUMBER_MAX)), (0.0, 1.0, -1.0));
         assert!(of(-2.0) < of(-1.0) && of(-1.0) < of(1.0) && of(1.0) < of(1000.0));
+    }
+
+    #[test]
+    fn the_raw_value_of_a_number_is_what_was_sent() {
+        let of = |number: f64| {
+            let mut block = Vec::new();
+            let value = Some(GivenValue::Number(number));
+            push(&mut block, Kind::Number, value, &Activity::default(), Timestamp::from_millis(0));
+            raw(Kind::Number, Part::Value, block[0])
+        };
+
+        for number in [0.0, 1.0, -1.0, 0.3, 900.0, -42.5, 12_345.0, NUMBER_MAX, -NUMBER_MAX] {
+            assert_eq!(of(number), number);
+        }
+        assert_eq!((of(1_234_567.0), of(1e12)), (1_234_600.0, NUMBER_MAX));
+        assert_eq!(raw(Kind::Number, Part::Value, f32::MAX), NUMBER_MAX, "whatever another node sends");
+        assert_eq!(raw(Kind::Embedding, Part::FailureShare, 0.123_456), 0.1235);
     }
 }

@@ -2,22 +2,26 @@
 //!
 //! A snapshot is computed once per attempt, before the attempt itself is counted and before its outcome is known. The
 //! schema is fixed-width: its fingerprint stands in every snapshot, sample and model. Behind the features of the profile
-//! stand the blocks of the additional ones, in the order of the fleet's list. That list only grows at its end, so an older
-//! schema is a beginning of a newer one, and what belongs to either can be used with the other: [`FeatureSchema::align`]
-//! cuts or fills up with "missing". Nothing else is ever mixed.
+//! stand the blocks of the additional ones, in the order of the fleet's list. That list grows at its end, so an older schema
+//! is a beginning of a newer one; where the list has closed up, its earlier generations are known too. What belongs to one
+//! of these can be used with another: [`FeatureSchema::align_to`] finds each feature's block in either, and says "missing"
+//! where there is none. Nothing else is ever mixed.
 //!
 //! Two profiles: [`FeatureSchema::compat6`], and [`FeatureSchema::ext`] with what slow and distributed attacks show.
 
 mod blocks;
 mod compat6;
 mod ext;
+mod layout;
 
 use std::fmt;
 
+use layout::Layout;
+pub use layout::{Part, Told};
 use sha2::{Digest, Sha256};
 
 use super::activity::Activity;
-use super::additional::{FeatureList, Given, Kind, Slot};
+use super::additional::{FeatureList, Given};
 use super::attempt::Attempt;
 use super::event::Snapshot;
 
@@ -119,6 +123,8 @@ pub struct FeatureSchema {
     additional: FeatureList,
     /// Fingerprint and width after the profile's features and after each block, ascending.
     prefixes: Vec<(u64, usize)>,
+    /// The same of the earlier generations of the list, the latest first.
+    former: Vec<Layout>,
 }
 
 impl FeatureSchema {
@@ -146,6 +152,7 @@ impl FeatureSchema {
             groups: Vec::new(),
             additional: FeatureList::default(),
             prefixes: Vec::new(),
+            former: Vec::new(),
         };
         let mut definitions = Vec::new();
         for (name, group, definition) in described {
@@ -157,23 +164,6 @@ impl FeatureSchema {
         schema
     }
 
-    /// The same profile with the blocks of `list` behind it, and no others.
-    pub fn with_additional(&self, list: &FeatureList) -> Self {
-        let mut schema = self.clone();
-        let (mut fingerprint, width) = self.prefixes[0];
-        schema.names.truncate(width);
-        schema.groups.truncate(width);
-        schema.prefixes.truncate(1);
-        for slot in list.slots() {
-            schema.names.extend(blocks::names(slot));
-            schema.groups.resize(schema.names.len(), Group::Protocol);
-            fingerprint = extended(fingerprint, slot);
-            schema.prefixes.push((fingerprint, schema.names.len()));
-        }
-        schema.additional = list.clone();
-        schema
-    }
-
     /// The additional features behind those of the profile.
     pub fn additional(&self) -> &FeatureList {
         &self.additional
@@ -182,27 +172,6 @@ impl FeatureSchema {
     /// The features of the profile alone.
     pub fn standard_names(&self) -> &[String] {
         &self.names[..self.prefixes[0].1]
-    }
-
-    /// Whether `width` values of the schema `fingerprint` are this schema or a beginning of it.
-    pub fn accepts(&self, fingerprint: u64, width: usize) -> bool {
-        self.prefixes.contains(&(fingerprint, width))
-    }
-
-    /// Brings values of a beginning of this schema to `width`, the width of another beginning: cut, or filled up with
-    /// blocks that say "missing", as the blocks of removed features do. `None` when either is no beginning of it.
-    pub fn align(&self, fingerprint: u64, values: &[f32], width: usize) -> Option<Vec<f32>> {
-        let have = self.prefixes.iter().position(|prefix| *prefix == (fingerprint, values.len()))?;
-        let want = self.prefixes.iter().position(|prefix| prefix.1 == width)?;
-        let mut aligned = values[..self.prefixes[0].1].to_vec();
-        for (place, slot) in self.additional.slots().iter().enumerate().take(want) {
-            if place < have && !slot.removed {
-                aligned.extend_from_slice(&values[self.prefixes[place].1..self.prefixes[place + 1].1]);
-            } else {
-                blocks::push_missing(&mut aligned, slot.kind);
-            }
-        }
-        Some(aligned)
     }
 
     /// The schema of a profile by its name; `None` for a name that no profile has.
@@ -237,8 +206,12 @@ impl FeatureSchema {
     }
 
     /// What `value` of the feature in this place stands for, before it was scaled: counts and seconds rounded to whole ones,
-    /// shares to four digits. What was cut off at the top of a scale stays cut off.
+    /// shares to four digits, additional numbers to five significant ones. What was cut off at the top of a scale stays cut
+    /// off.
     pub fn raw(&self, feature: usize, value: f32) -> f64 {
+        if let Some(told) = self.additional_at(feature) {
+            return blocks::raw(told.slot.kind, told.part, value);
+        }
         match self.formulas {
             Formulas::Compat6(features) => features.get(feature).map_or(0.0, |feature| feature.raw(value)),
             Formulas::Ext(features) => features.get(feature).map_or(0.0, |feature| feature.raw(value)),
@@ -317,24 +290,6 @@ impl FeatureSchema {
     }
 }
 
-/// The fingerprint of a schema with one more block: of the one before (u64), the length of the name (u32), the name, and
-/// the kind: 0 number, 1 bool, 2 one-hot, 3 embedding. Whether it was removed makes no difference.
-fn extended(before: u64, slot: &Slot) -> u64 {
-    let mut hash = Sha256::new();
-    hash.update(b"nauthilus-neural/additional-feature/1\0");
-    hash.update(before.to_le_bytes());
-    hash.update((slot.name.len() as u32).to_le_bytes());
-    hash.update(slot.name.as_bytes());
-    hash.update([match slot.kind {
-        Kind::Number => 0,
-        Kind::Bool => 1,
-        Kind::OneHot => 2,
-        Kind::Embedding => 3,
-    }]);
-    let digest: [u8; 32] = hash.finalize().into();
-    u64::from_le_bytes(*digest.first_chunk().expect("8 of 32 bytes"))
-}
-
 /// Canonical encoding: per feature the length of its name (u32), its name, its definition. A definition begins with the
 /// number of its kind, which no two profiles share and which tells its length.
 fn fingerprint(features: &[(&str, Vec<u8>)]) -> u64 {
@@ -351,7 +306,6 @@ fn fingerprint(features: &[(&str, Vec<u8>)]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::additional::{Kind as AdditionalKind, Proposal};
     use super::compat6::{Feature, Kind};
     use super::*;
 
@@ -379,78 +333,6 @@ mod tests {
         assert_eq!((schema.len(), schema.profile()), (6, "compat-6"));
         assert_eq!(schema.fingerprint(), COMPAT6_FINGERPRINT);
         assert_eq!(schema.groups().len(), 6);
-    }
-
-    fn list(names: &[(&str, AdditionalKind)]) -> FeatureList {
-        let proposals: Vec<_> =
-            names.iter().map(|(name, kind)| Proposal { name: (*name).into(), kind: *kind }).collect();
-        FeatureList::default().with(&proposals, 16, 0)
-    }
-
-    const NUMBER: (&str, AdditionalKind) = ("risk", AdditionalKind::Number);
-    const TEXT: (&str, AdditionalKind) = ("realm", AdditionalKind::OneHot);
-    const RATE: (&str, AdditionalKind) = ("device", AdditionalKind::Embedding);
-
-    #[test]
-    fn d17_blocks_stand_behind_and_leave_the_standard_features_what_they_are() {
-        let longer = FeatureSchema::compat6().with_additional(&list(&[NUMBER, TEXT, RATE]));
-
-        assert_eq!((longer.len(), longer.groups().len()), (6 + 2 + 17 + 3, 6 + 2 + 17 + 3));
-        assert_eq!(longer.standard_names(), FeatureSchema::compat6().names());
-        assert_eq!(longer.with_additional(&FeatureList::default()), FeatureSchema::compat6());
-        for other in [[NUMBER, RATE, TEXT], [NUMBER, TEXT, ("device", AdditionalKind::OneHot)], [TEXT, NUMBER, RATE]] {
-            let other = FeatureSchema::compat6().with_additional(&list(&other));
-            assert_ne!(other.fingerprint(), longer.fingerprint());
-        }
-        let removed = longer.additional().without(&["realm".into()]).0;
-        assert_eq!(FeatureSchema::compat6().with_additional(&removed).fingerprint(), longer.fingerprint());
-    }
-
-    #[test]
-    fn an_older_schema_is_a_beginning_and_a_foreign_one_is_not() {
-        let (short, long) = (list(&[NUMBER]), list(&[NUMBER, TEXT, RATE]));
-        let short = FeatureSchema::ext().with_additional(&short);
-        let long = FeatureSchema::ext().with_additional(&long);
-
-        for known in [&FeatureSchema::ext(), &short, &long] {
-            assert!(long.accepts(known.fingerprint(), known.len()));
-        }
-        assert!(!short.accepts(long.fingerprint(), long.len()), "it was longer");
-        assert!(!long.accepts(short.fingerprint(), short.len() + 1));
-        assert!(!long.accepts(COMPAT6_FINGERPRINT, 6));
-    }
-
-    #[test]
-    fn old_values_are_filled_up_with_missing_and_new_ones_cut() {
-        let short = FeatureSchema::compat6().with_additional(&list(&[NUMBER]));
-        let long = FeatureSchema::compat6().with_additional(&list(&[NUMBER, TEXT, RATE]));
-        let attempt = crate::detection::record::AttemptRecord {
-            client_ip: Some("192.0.2.1".into()),
-            username: Some("alice".into()),
-            ..Default::default()
-        };
-        let now = crate::detection::attempt::Timestamp::from_millis(1_700_000_000_000);
-        let key = crate::detection::pseudonym::Pseudonymizer::new([7; 32]);
-        let attempt = attempt.check(Some(now), now, &key, || "r".into()).unwrap().attempt;
-        let context = FeatureContext::default();
-        let nothing_given = |schema: &FeatureSchema| schema.snapshot(&Activity::default(), &attempt, &context);
-        let (old, new) = (nothing_given(&short), nothing_given(&long));
-
-        assert_eq!(long.align(old.fingerprint, &old.values, long.len()), Some(new.values.clone()));
-        assert_eq!(long.align(new.fingerprint, &new.values, short.len()), Some(old.values.clone()));
-        let mut told = new.values.clone();
-        told[6] = 0.5;
-        let removed = long.with_additional(&long.additional().without(&["risk".into()]).0);
-        assert_eq!(long.align(new.fingerprint, &told, long.len()), Some(told.clone()));
-        assert_eq!(
-            removed.align(new.fingerprint, &told, long.len()),
-            Some(new.values.clone()),
-            "what was is forgotten"
-        );
-        assert_eq!(long.align(old.fingerprint, &old.values, 6).map(|values| values.len()), Some(6));
-        assert_eq!(short.align(new.fingerprint, &new.values, 6), None, "of a schema that is not known here");
-        assert_eq!(long.align(new.fingerprint, &new.values, 7), None, "no schema ends there");
-        assert_eq!(long.align(new.fingerprint, &new.values[..6], 6), None, "cut short");
     }
 
     #[test]

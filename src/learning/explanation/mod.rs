@@ -9,6 +9,7 @@ pub mod evidence;
 mod phrase;
 mod sentence;
 pub mod shapley;
+mod site_words;
 
 use serde::Serialize;
 
@@ -42,7 +43,7 @@ pub struct Contribution {
     pub logit: f64,
     /// By what it multiplies the odds of an attack: e to the power of `logit`.
     pub odds_factor: f64,
-    /// Raw values of its features.
+    /// Raw values of its features. Of additional features only what the request gave, and whether it gave anything.
     pub evidence: Evidence,
     /// The facts that count most and what they do to the odds; for the largest contribution also what would be without it.
     pub text: String,
@@ -77,12 +78,13 @@ pub fn explain(
     block_threshold: Option<f64>,
 ) -> Result<Explanation, ExplanationError> {
     let width = artifact.model.inputs();
-    // The list of additional features may have grown since the model was trained, or since the request was recorded.
-    let aligned = schema.align(snapshot.fingerprint, &snapshot.values, schema.len());
-    let Some(row) = aligned.filter(|_| schema.accepts(artifact.schema.fingerprint, width)) else {
+    // The list of additional features may have changed since the model was trained, or since the request was recorded.
+    let fingerprint = artifact.schema.fingerprint;
+    let aligned = schema.align_to(snapshot.fingerprint, &snapshot.values, (fingerprint, width));
+    let (Some(row), Some(schema)) = (aligned, schema.read_as(fingerprint, width)) else {
         return Err(ExplanationError::Schema);
     };
-    let (row, groups) = (&row[..width], &schema.groups()[..width]);
+    let (row, groups) = (row.as_slice(), schema.groups());
     let background = artifact.background.as_slice();
     let logit = |row: &[f32]| artifact.logit(row);
     let attribution = shapley::attribute(row, background, groups, logit).map_err(|error| match error {
@@ -90,7 +92,7 @@ pub fn explain(
         AttributionError::Width => ExplanationError::Schema,
         other => ExplanationError::Groups(other),
     })?;
-    let all = Evidence::of(schema, row);
+    let all = Evidence::of(&schema, row);
     let mut parts: Vec<_> = attribution.parts.into_iter().zip(shapley::members(groups)).collect();
     // Stable: of equal ones the first of the schema.
     parts.sort_by(|((_, a), _), ((_, b), _)| b.abs().total_cmp(&a.abs()));
@@ -110,7 +112,7 @@ pub fn explain(
             group: group.name(),
             logit: part,
             odds_factor: numeric::exp(part),
-            evidence: all.about(schema, group),
+            evidence: all.about(group),
             text,
         });
     }

@@ -3,6 +3,7 @@
 //! It takes raw values and chooses nothing; which phrases are said is decided in `sentence`.
 
 use super::evidence::Evidence;
+use super::site_words;
 
 const HOUR_S: f64 = 3600.0;
 const DAY_S: f64 = 24.0 * HOUR_S;
@@ -19,7 +20,10 @@ pub(super) struct Phrase<'a> {
 
 /// What the feature `name` says with its raw `value`. `None` where it says nothing, because the fact that it is about does
 /// not exist; `all` tells that.
-pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Phrase<'a>> {
+pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option<Phrase<'a>> {
+    if let Some(additional) = all.additional(name) {
+        return site_words::phrase(additional, value, all);
+    }
     let said = |topic, text: String| Some(Phrase { topic, text });
     let flag = |topic, yes: &str, no: &str| said(topic, (if value == 1.0 { yes } else { no }).to_owned());
     let failures = |rest: &str| said("failures", format!("{} {rest}", count(value, "failure", "failures")));
@@ -192,29 +196,43 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &Evidence) -> Option<Ph
             )
         }
 
+        "protocol_new" if all.is("protocol_missing") => None,
+        "user_agent_new" if all.is("user_agent_missing") => None,
+        "client_id_new" if all.is("client_id_missing") => None,
+        "asn_new" | "asn_failure_share_24h" if all.is("asn_missing") => None,
+        "country_new" if all.is("country_missing") => None,
+
         "protocol_new" => {
             flag("protocol", "the user has not used this protocol lately", "the user has used this protocol lately")
         }
         "protocol_missing" => {
             flag("protocol", "the caller does not say which protocol it is", "the caller says which protocol it is")
         }
-        "user_agent_new" => {
-            flag("agent", "the user has not used this program lately", "the user's program is not a new one")
-        }
+        "user_agent_new" => flag(
+            "agent",
+            "the user has not used this program lately",
+            "the user's program is not known to be a new one",
+        ),
         "user_agent_missing" => flag("agent", "the caller sends no user agent", "the caller sends the user agent"),
         "client_id_new" => {
-            flag("client", "the user has not used this client lately", "the user's client is not a new one")
+            flag("client", "the user has not used this client lately", "the user's client is not known to be a new one")
         }
         "client_id_missing" => flag("client", "the caller sends no client id", "the caller sends the client id"),
 
+        // An eighth is what the share is drawn towards: nothing is known.
+        "asn_failure_share_24h" if (value - 0.125).abs() < 1e-3 => None,
         "asn_failure_share_24h" => {
-            said("asn", format!("{} of the logins from this provider failed in the last day", percent(value)))
+            said("asn", format!("about {} of the logins from this provider failed in the last day", percent(value)))
         }
-        "asn_new" => flag("asn", "the user is new with this provider", "the user's provider is not a new one"),
+        "asn_new" => {
+            flag("asn", "the user is new with this provider", "the user's provider is not known to be a new one")
+        }
         "asn_missing" => {
             flag("asn", "the provider of the address is not known", "the provider of the address is known")
         }
-        "country_new" => flag("country", "the user is new in this country", "the user's country is not a new one"),
+        "country_new" => {
+            flag("country", "the user is new in this country", "the user's country is not known to be a new one")
+        }
         "country_missing" => {
             flag("country", "the country of the address is not known", "the country of the address is known")
         }
@@ -251,7 +269,7 @@ fn time(seconds: f64) -> String {
     count(value.round(), one, many)
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 

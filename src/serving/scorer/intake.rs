@@ -14,8 +14,9 @@ impl Scorer {
     /// Checks a record that may lie in the past.
     ///
     /// # Errors
-    /// The first field that is missing or out of bounds.
+    /// The first field that is missing or out of bounds, or contradicts another one.
     pub fn check(&self, record: AttemptRecord, now: Timestamp) -> Result<CheckedRecord, RecordError> {
+        record.contradiction()?;
         self.checked(record, None, now)
     }
 
@@ -69,6 +70,9 @@ impl Scorer {
                 }
                 None if FeatureSchema::is_standard(&feature.name) => {
                     self.metrics.additional_features_skipped("standard", 1);
+                }
+                None if list.refuses(&feature.name, clock::now().millis()) => {
+                    self.metrics.additional_features_skipped("removed", 1);
                 }
                 None if list.has_room(live_max) && self.schema.propose(feature) => {}
                 None => self.metrics.additional_features_skipped("full", 1),

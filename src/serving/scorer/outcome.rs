@@ -22,6 +22,7 @@ impl Scorer {
         let Some(request_id) = record.request_id.clone() else {
             return Err(RecordError::new("request_id", "is missing: it names the attempt that was scored").into());
         };
+        record.contradiction()?;
         let blocked = record.blocked.unwrap_or(false);
         let outcome = match (blocked, record.success) {
             (true, _) => Outcome::Blocked,

@@ -153,12 +153,9 @@ impl Scorer {
     }
 }
 
-/// What a model says about a snapshot; `None` when its schema is not a beginning of ours, or the snapshot's.
+/// What a model says about a snapshot; `None` when ours cannot read the schema of either.
 fn probability(schema: &FeatureSchema, snapshot: &Snapshot, model: &ModelArtifact) -> Option<f64> {
-    let width = model.model.inputs();
-    if !schema.accepts(model.schema.fingerprint, width) {
-        return None;
-    }
-    let values = schema.align(snapshot.fingerprint, &snapshot.values, width)?;
+    let wanted = (model.schema.fingerprint, model.model.inputs());
+    let values = schema.align_to(snapshot.fingerprint, &snapshot.values, wanted)?;
     Some(model.probability(&values))
 }

@@ -143,7 +143,7 @@ impl Trainer {
     }
 
     /// Whether a model that passed the gate ends learning mode: it was fed by enough feedback that arrived since the mode was
-    /// switched on, and it may block. A node in dry run does not switch the fleet's mode, as it may not by command.
+    /// switched on, and it may block. A node in dry run does not switch the fleet's mode.
     fn end_of_learning(&self, seen: &Seen, artifact: &ModelArtifact) -> Option<EndOfLearning> {
         let config = self.config.load();
         let mode = seen.mode.as_ref().filter(|mode| mode.on && mode.set.is_some())?;

@@ -48,7 +48,7 @@ impl Attempts {
         begin(&self.scores, "verdict", &["allow", "watch", "step_up", "block"]);
         begin(&self.outcomes, "outcome", &["success", "failure", "blocked", "unknown"]);
         begin(&self.attempts_rejected, "field", &["request_id"]);
-        begin(&self.additional_features_skipped, "reason", &["bounds", "kind", "standard", "full"]);
+        begin(&self.additional_features_skipped, "reason", &["bounds", "kind", "standard", "full", "removed"]);
         registry.register("scores", "Answered score requests by verdict", self.scores.clone());
         registry.register("score_seconds", "Time to score one attempt", self.score_seconds.clone());
         registry.register("outcomes", "Outcomes told after scoring, by outcome", self.outcomes.clone());
@@ -144,7 +144,8 @@ impl Metrics {
         self.attempts.additional_features.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// `count` additional features of a request were not looked at: `bounds`, `kind`, `standard` or `full`.
+    /// `count` additional features of a request were not looked at: `bounds`, `kind`, `standard`, `full` or
+    /// `removed`.
     pub fn additional_features_skipped(&self, reason: &'static str, count: usize) {
         if count > 0 {
             self.attempts.additional_features_skipped.get_or_create(&[("reason", reason)]).inc_by(count as u64);

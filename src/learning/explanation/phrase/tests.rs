@@ -13,7 +13,8 @@ fn evidence(schema: &FeatureSchema, given: &[(&str, f32)]) -> Evidence {
 }
 
 fn said(name: &str, value: f64) -> String {
-    phrase(name, value, &Evidence::default()).expect("something to say").text
+    let empty = Evidence::default();
+    phrase(name, value, &empty).expect("something to say").text
 }
 
 #[test]
@@ -79,4 +80,30 @@ fn what_is_missing_is_said_plainly_and_nothing_is_said_of_it_beside() {
     for silent in ["password_other_users_24h", "password_repeated_excused", "user_new_network", "user_not_found"] {
         assert_eq!(say(silent), None, "{silent}");
     }
+}
+
+#[test]
+fn nothing_is_said_of_what_the_request_does_not_tell() {
+    let schema = FeatureSchema::ext();
+    let flags = ["asn_missing", "country_missing", "user_agent_missing", "client_id_missing", "protocol_missing"];
+    let mut given = flags.map(|flag| (flag, 1.0)).to_vec();
+    given.push(("asn_failure_share_24h", 0.4));
+    let all = evidence(&schema, &given);
+    let say = |name: &'static str| phrase(name, all.get(name).expect("a feature"), &all).map(|phrase| phrase.text);
+
+    for silent in ["asn_new", "asn_failure_share_24h", "country_new", "user_agent_new", "client_id_new", "protocol_new"]
+    {
+        assert_eq!(say(silent), None, "{silent}");
+    }
+    assert_eq!(say("asn_missing").as_deref(), Some("the provider of the address is not known"));
+    assert_eq!(say("user_agent_missing").as_deref(), Some("the caller sends no user agent"));
+}
+
+#[test]
+fn a_provider_of_whose_logins_nothing_is_known_has_no_share_of_failures() {
+    let empty = Evidence::default();
+    let share = |value| phrase("asn_failure_share_24h", value, &empty).map(|phrase| phrase.text);
+
+    assert_eq!(share(0.125), None);
+    assert_eq!(share(0.4).as_deref(), Some("about 40 % of the logins from this provider failed in the last day"));
 }

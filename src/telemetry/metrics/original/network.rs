@@ -30,7 +30,8 @@ pub struct Serving<'a> {
 
 /// Declares it all in a registry that lives as long as one answer.
 pub(super) fn register(registry: &mut Registry, serving: &Serving<'_>) {
-    let values = serving.last.and_then(|last| aligned(serving.schema, last, serving.schema.len()));
+    let schema = serving.schema;
+    let values = serving.last.and_then(|last| schema.align(last.fingerprint, &last.values, schema.len()));
     registry.register(
         "feature_values",
         "Features of the attempt that was scored last here",
@@ -56,10 +57,6 @@ pub(super) fn register(registry: &mut Registry, serving: &Serving<'_>) {
         row.map_or_else(Levels::default, |row| activations(network, &row, &mut room)),
     );
     registry.register("weight_values", "Weights of the network that scores", weights(network, room));
-}
-
-fn aligned(schema: &FeatureSchema, last: &Snapshot, width: usize) -> Option<Vec<f32>> {
-    schema.align(last.fingerprint, &last.values, width)
 }
 
 /// Counts and seconds as such, additional features as the model sees them.
@@ -92,10 +89,7 @@ fn snake(name: &str) -> String {
 /// The finished inputs of the voters; `None` if the model is not of this schema.
 fn row(schema: &FeatureSchema, last: &Snapshot, model: &ModelArtifact) -> Option<Vec<f64>> {
     let width = model.model.inputs();
-    if !schema.accepts(model.schema.fingerprint, width) {
-        return None;
-    }
-    let values = aligned(schema, last, width)?;
+    let values = schema.align_to(last.fingerprint, &last.values, (model.schema.fingerprint, width))?;
     let Some(standardizer) = &model.standardizer else { return Some(values.iter().copied().map(f64::from).collect()) };
     let mut row = vec![0.0; width];
     standardizer.apply(&values, &mut row);
