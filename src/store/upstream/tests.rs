@@ -1,7 +1,5 @@
 //! Every decoder under fire: whatever comes, it answers within bounded time, and never panics.
 
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 
 use super::convert::convert;
@@ -118,7 +116,6 @@ fn ten_thousand_damaged_fixtures_are_answered() {
 
 #[test]
 fn depth_and_size_are_refused_before_anything_is_parsed() {
-    let begun = Instant::now();
     for opening in ["[", "{\"a\":", "[[[[{\"a\":"] {
         let deep = opening.repeat(RECORD_MAX / opening.len());
         assert_eq!(TrainingRecord::decode(deep.as_bytes(), NOW), Err(FormatError::TooDeep));
@@ -138,6 +135,4 @@ fn depth_and_size_are_refused_before_anything_is_parsed() {
         "{{\"input_size\":6,\"hidden_size\":2,\"output_size\":1,\"weights\":[{zeros}0],\"hidden_bias\":[],\"output_bias\":[],\"learning_rate\":0,\"activation_function\":\"\"}}"
     );
     assert!(UpstreamModel::decode(wide.as_bytes()).is_err());
-    // Seconds even in a debug build on a busy machine; without the bounds it would be minutes.
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
