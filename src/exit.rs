@@ -10,6 +10,8 @@ pub const UNAVAILABLE: u8 = 69;
 pub const OS: u8 = 71;
 /// An output that cannot be written.
 pub const CANNOT_CREATE: u8 = 73;
+/// Nobody could tell whether it was done: look before it is repeated (`EX_TEMPFAIL`).
+pub const UNKNOWN: u8 = 75;
 /// A caller that may not do this.
 pub const NO_PERMISSION: u8 = 77;
 /// A configuration that cannot be used.

@@ -21,7 +21,7 @@ use crate::api::jwt::Verifier;
 use crate::clock;
 use crate::config::secrets::Secrets;
 use crate::config::{Config, Problem, Profile, Role, host_name};
-use crate::control::{Caller, Command, ControlError, ControlHandle, Rehearsal, StatusView};
+use crate::control::{Caller, Command, ControlError, ControlHandle, Rehearsal, StatusView, Waiting};
 use crate::detection::attacks::ThreatLevel;
 use crate::detection::features::FeatureSchema;
 use crate::detection::pseudonym::Pseudonymizer;
@@ -258,6 +258,7 @@ impl Node {
             attack_watch: attack_watch.clone(),
             overrides: overrides.clone(),
             rehearsal: Rehearsal::default(),
+            waiting_audit: Waiting::default(),
             registry_changed: Arc::clone(&registry_changed),
             feedback_given: Arc::clone(&feedback_given),
             status,
@@ -444,6 +445,8 @@ impl Node {
             Appender { store: store.clone(), log, metrics: metrics.clone(), status: statuses.task("appender") },
             Appender::run,
         );
+        let audit_status = statuses.task("audit");
+        start.task("audit", control.clone(), move |control, stop| control.keep_audit(audit_status.clone(), stop));
         start.task(
             "command_listener",
             CommandListener {
@@ -521,6 +524,7 @@ impl Node {
         self.app.ready.store(false, Ordering::Relaxed);
         let laggards = self.supervisor.shutdown(grace).await;
         self.app.control.trainer.wind_up().await;
+        self.app.control.finish_audit().await;
         // No task runs any more: what the last requests left behind goes out now, and then the counters are kept.
         self.app.scorer.announce_all(clock::now(), clock::monotonic_ms());
         let drained = replication::drain(self.app.store.as_ref(), &self.app.log, &self.app.metrics);

@@ -21,6 +21,9 @@ use crate::detection::attempt::canonical_ip;
 
 pub use crate::config::Role;
 
+/// Where the hooks of the original lie.
+const HOOKS: &str = "/api/v1/custom/";
+
 /// One accepted token.
 pub struct Token {
     /// What its bearer may do.
@@ -132,12 +135,24 @@ fn authorise(parts: &Parts, app: &App, needed: Role) -> Result<Arc<Caller>, Prob
         refusal.problem(needed)
     })?;
     if granted.roles.iter().any(|role| *role == needed || *role == Role::Admin) {
-        return Ok(Arc::new(Caller { who: granted.who, origin: "http", peer: Some(canonical_ip(peer)) }));
+        return Ok(Arc::new(Caller { who: granted.who, origin: way_in(parts), peer: Some(canonical_ip(peer)) }));
     }
     app.metrics.request_refused("role");
     let has = granted.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let detail = format!("this needs the role {needed}; the caller has the role {has}");
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
+}
+
+/// How the request came in, for the audit trail. That of the command line is its own word.
+fn way_in(parts: &Parts) -> &'static str {
+    let program = parts.headers.get(header::USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
+    if parts.uri.path().starts_with(HOOKS) {
+        "hook"
+    } else if program.starts_with(b"nauthilus-neural/") {
+        "cli"
+    } else {
+        "http"
+    }
 }
 
 /// The token of an `Authorization` header.

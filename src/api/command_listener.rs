@@ -15,7 +15,7 @@ use crate::clock;
 use crate::control::command::{self, Message};
 use crate::control::{CHANNEL, Caller, ControlError, ControlHandle};
 use crate::detection::attempt::RequestKey;
-use crate::store::{Claim, Store};
+use crate::store::{Claim, Store, StoreError};
 use crate::supervisor::{TaskError, TaskStatus};
 use crate::telemetry::metrics::Metrics;
 
@@ -23,6 +23,10 @@ use crate::telemetry::metrics::Metrics;
 const CLAIM_TTL: Duration = Duration::from_secs(3600);
 /// The same message without an id within this time is one message that reached several nodes, not two wishes.
 const UNNAMED_CLAIM_TTL: Duration = Duration::from_secs(3);
+
+/// Tries for a result that the store does not take, and the wait between them.
+const RESULT_TRIES: u32 = 5;
+const RESULT_RETRY: Duration = Duration::from_secs(1);
 
 /// See the module documentation.
 #[derive(Clone)]
@@ -123,8 +127,12 @@ impl CommandListener {
     }
 
     async fn answer(&self, message: &Message, command: &str, result: Result<Value, ControlError>) {
-        if result.is_err() {
-            info!(command, "the {command} command was refused");
+        match &result {
+            Ok(_) => {}
+            Err(ControlError::Unknown { .. }) => {
+                warn!(command, "nobody knows yet whether the {command} command was done");
+            }
+            Err(_) => info!(command, "the {command} command was refused"),
         }
         let answer = command::answer(message.id.as_deref(), command, &self.control.identity.name, result.as_ref());
         self.send(message.id.as_deref(), &answer, message.reply_to.as_deref()).await;
@@ -160,8 +168,14 @@ impl CommandListener {
                 &unnamed
             }
         };
-        if let Err(error) = self.store.finish_command(id, answer.to_string().as_bytes(), reply_to).await {
-            warn!("cannot record the result of a command: {error}");
+        let answer = answer.to_string();
+        for tries in 1.. {
+            match self.store.finish_command(id, answer.as_bytes(), reply_to).await {
+                // The connection that lost an answer is about to be replaced; who asked waits for this one.
+                Err(StoreError::Unavailable { .. }) if tries < RESULT_TRIES => tokio::time::sleep(RESULT_RETRY).await,
+                Err(error) => return warn!("cannot record the result of a command: {error}"),
+                Ok(()) => return,
+            }
         }
     }
 }

@@ -23,8 +23,38 @@ use crate::control::{Caller, Command, ControlError, TrainCommand};
 const SAMPLES: usize = 5000;
 const EPOCHS: u32 = 50;
 
+/// What is answered where the original said that it failed, and nobody knows whether it did.
+const UNKNOWN: &str = "The outcome is unknown";
+
 /// An answer of a hook: always 200.
 type Answer = Json<Value>;
+
+/// Why a hook does not say that it is done.
+struct Failed {
+    sentence: String,
+    /// It may have been done all the same.
+    unknown: bool,
+}
+
+impl From<String> for Failed {
+    fn from(sentence: String) -> Self {
+        Self { sentence, unknown: false }
+    }
+}
+
+impl From<ControlError> for Failed {
+    fn from(error: ControlError) -> Self {
+        Self { sentence: error.to_string(), unknown: matches!(error, ControlError::Unknown { .. }) }
+    }
+}
+
+impl Failed {
+    /// The answer, with the original's `message` for a failure.
+    fn answer(self, message: &str) -> Value {
+        let Self { sentence, unknown } = self;
+        json!({ "status": "error", "message": if unknown { UNKNOWN } else { message }, "error": sentence })
+    }
+}
 
 /// A caller with the role `R`; refused the way that the original refuses.
 pub struct Hook<R>(pub(super) R);
@@ -75,18 +105,18 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
 
 /// `/api/v1/custom/train-neural-network`: trains and answers when that is done, `http.train_wait_max` at the latest.
 pub async fn train(State(app): State<App>, caller: Hook<Administers>, call: Call) -> Answer {
-    let failed = |error: String, samples: usize, epochs: u32| {
-        Json(json!({
-            "status": "error", "message": "Neural network training failed", "error": error,
-            "epochs": epochs, "samples": samples,
-        }))
+    let failed = |error: Failed, samples: usize, epochs: u32| {
+        let mut answer = error.answer("Neural network training failed");
+        answer["epochs"] = epochs.into();
+        answer["samples"] = samples.into();
+        Json(answer)
     };
     let asked = call
         .only(&["epochs", "samples"])
         .and_then(|parameters| Ok((parameters.positive::<usize>("samples")?, parameters.positive::<u32>("epochs")?)));
     let (samples, epochs) = match asked {
         Ok((samples, epochs)) => (samples.unwrap_or(SAMPLES), epochs.unwrap_or(EPOCHS)),
-        Err(error) => return failed(error, SAMPLES, EPOCHS),
+        Err(error) => return failed(error.into(), SAMPLES, EPOCHS),
     };
     let command = TrainCommand { samples: Some(samples), epochs: Some(epochs), tune: false, wait: true, id: None };
     let limit = app.config.load().http.train_wait_max;
@@ -94,7 +124,7 @@ pub async fn train(State(app): State<App>, caller: Hook<Administers>, call: Call
         Ok(ended) => ended,
         Err(_) => {
             let limit = humantime::format_duration(limit);
-            Err(format!("the training goes on after {limit} (http.train_wait_max); its end is in the history"))
+            Err(format!("the training goes on after {limit} (http.train_wait_max); its end is in the history").into())
         }
     };
     match ended {
@@ -104,7 +134,7 @@ pub async fn train(State(app): State<App>, caller: Hook<Administers>, call: Call
         })),
         Ok(report) => {
             let outcome = report["outcome"].as_str().unwrap_or("no outcome").replace('_', " ");
-            failed(format!("{outcome}: {}", report["reason"].as_str().unwrap_or_default()), samples, epochs)
+            failed(format!("{outcome}: {}", report["reason"].as_str().unwrap_or_default()).into(), samples, epochs)
         }
         Err(error) => failed(error, samples, epochs),
     }
@@ -112,19 +142,19 @@ pub async fn train(State(app): State<App>, caller: Hook<Administers>, call: Call
 
 /// `/api/v1/custom/neural-feedback`: takes a person's word on one attempt.
 pub async fn feedback(State(app): State<App>, caller: Hook<GivesFeedback>, call: Call) -> Answer {
-    let failed = |error: String| json!({ "status": "error", "message": "Failed to record feedback", "error": error });
+    let failed = |error: Failed| error.answer("Failed to record feedback");
     let parameters = match call.only(&["is_brute_force", "request_id", "client_ip", "username", "author"]) {
         Ok(parameters) => parameters,
         Err(error) => {
             app.metrics.feedback("malformed");
-            return Json(failed(error));
+            return Json(failed(error.into()));
         }
     };
     let told = feedback_of(&parameters);
     let mut answer = match told {
         Err(error) => {
             app.metrics.feedback("malformed");
-            failed(error)
+            failed(error.into())
         }
         Ok(feedback) => match execute(&app, Command::Feedback(feedback), &caller.0.0).await {
             Ok(_) => json!({ "status": "success", "message": "Feedback recorded successfully" }),
@@ -166,7 +196,7 @@ fn truth(parameters: &Parameters, name: &str) -> Result<bool, String> {
 
 /// `/api/v1/custom/learning-mode`: switches learning mode, or says how it stands where `enabled` is not given.
 pub async fn learning_mode(State(app): State<App>, caller: Hook<Administers>, call: Call) -> Answer {
-    let now = |read: Result<Value, String>| match read {
+    let now = |read: Result<Value, Failed>| match read {
         Ok(mode) => mode["learning_mode"].clone(),
         Err(_) => Value::Null,
     };
@@ -185,17 +215,19 @@ pub async fn learning_mode(State(app): State<App>, caller: Hook<Administers>, ca
             }));
         }
         Ok(Some(enabled)) => execute(&app, Command::LearningMode { enabled }, caller).await,
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     };
     Json(match set {
         Ok(mode) => json!({
             "status": "success", "message": "Learning mode set successfully", "learning_mode": mode["learning_mode"],
         }),
         Err(error) => {
-            let mode = now(execute(&app, Command::ReadLearningMode, caller).await);
-            json!({
-                "status": "error", "message": "Failed to set learning mode", "error": error, "learning_mode": mode,
-            })
+            // What this node last heard says nothing where it may have been switched since.
+            let read = execute(&app, Command::ReadLearningMode, caller).await;
+            let mode = if error.unknown { Value::Null } else { now(read) };
+            let mut answer = error.answer("Failed to set learning mode");
+            answer["learning_mode"] = mode;
+            answer
         }
     })
 }
@@ -207,11 +239,21 @@ pub async fn no_head() -> Response {
     ([(header::ALLOW, "GET, POST")], problem).into_response()
 }
 
-async fn execute(app: &App, command: Command, caller: &Caller) -> Result<Value, String> {
-    let command = command.check().map_err(|error| sentence(&error))?;
-    app.control.execute(command, caller).await.map_err(|error| sentence(&error))
+async fn execute(app: &App, command: Command, caller: &Caller) -> Result<Value, Failed> {
+    Ok(app.control.execute(command.check()?, caller).await?)
 }
 
-fn sentence(error: &ControlError) -> String {
-    error.to_string()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_does_not_say_that_something_failed_that_may_have_been_done() {
+        let open = Failed::from(ControlError::Unknown { what: "no answer".to_owned(), look: "look" });
+        let away = Failed::from(ControlError::Unavailable("the store is away".to_owned()));
+
+        let expected = json!({ "status": "error", "message": UNKNOWN, "error": "no answer; look" });
+        assert_eq!(open.answer("Failed to record feedback"), expected);
+        assert_eq!(away.answer("Failed to record feedback")["message"], "Failed to record feedback");
+    }
 }

@@ -65,6 +65,7 @@ impl From<ControlError> for Problem {
             ControlError::NotFound(detail) => Self::new(StatusCode::NOT_FOUND, detail),
             ControlError::Conflict(detail) => Self::new(StatusCode::CONFLICT, detail),
             ControlError::Unavailable(detail) => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
+            error @ ControlError::Unknown { .. } => Self::new(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
             ControlError::Failed(detail) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
         }
     }

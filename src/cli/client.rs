@@ -128,6 +128,7 @@ impl Client {
         }
         request
             .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("nauthilus-neural/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body.unwrap_or_default()))
             .map_err(|error| Failure::usage(format!("{} is not a URL: {error}", self.base)))
     }
@@ -152,6 +153,9 @@ impl Client {
             return Ok(value);
         }
         let detail = value["detail"].as_str().unwrap_or("no reason given").to_owned();
+        if status == StatusCode::GATEWAY_TIMEOUT {
+            return Err(Failure::unknown(format!("the daemon does not know whether it was done: {detail}")));
+        }
         let message = format!("the daemon refused ({}): {detail}", status.as_u16());
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {

@@ -28,6 +28,11 @@ impl Failure {
         Self { code: exit::UNAVAILABLE, message: message.into() }
     }
 
+    /// Something that may have been done, or not.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self { code: exit::UNKNOWN, message: message.into() }
+    }
+
     /// An output that cannot be written.
     pub fn output(message: impl Into<String>) -> Self {
         Self { code: exit::CANNOT_CREATE, message: message.into() }

@@ -140,9 +140,10 @@ pub const CHANNEL: &str = "channel";
 pub struct Caller {
     /// A role or the issuer that a message names, for history and audit; never a secret.
     pub who: String,
-    /// The way in: `http`, `channel`, [`Caller::BRIDGE`], or whatever runs the node within its own process.
+    /// The way in: `http`, `cli`, `hook`, `channel`, [`Caller::BRIDGE`], or whatever runs the node within its own process.
     pub origin: &'static str,
-    /// The address of the connection; `None` where there is none. Stands in the audit trail, never in the log.
+    /// The address of the connection; `None` where there is none. Stands in the audit trail; the log has only whether it is
+    /// this machine's.
     pub peer: Option<IpAddr>,
 }
 
@@ -196,6 +197,20 @@ impl Command {
                 | Self::Audit { .. }
                 | Self::Features
         )
+    }
+
+    /// Where a caller sees whether it was done, if nobody could tell him; stands after "nobody knows yet whether".
+    pub(super) fn where_to_look(&self) -> &'static str {
+        match self {
+            Self::LearningMode { .. } => "see `learning-mode` before you repeat it",
+            Self::Override(_) => "see `override list` before you repeat it",
+            Self::RemoveFeatures { .. } => "see `features list` before you repeat it",
+            Self::Feedback(_) => "`status` counts what is recorded; given again with the same `id`, it counts once",
+            Self::Train(_) | Self::Reset | Self::Rollback { .. } | Self::Approve { .. } => {
+                "see `history` before you repeat it"
+            }
+            _ => "see `status` before you repeat it",
+        }
     }
 
     /// Whether the effect is the fleet's, so that one node must carry it out, not each that hears of it.
@@ -340,6 +355,9 @@ pub fn answer(id: Option<&str>, command: &str, node: &str, result: Result<&Value
     match result {
         Ok(result) => answer["result"] = result.clone(),
         Err(error) => answer["error"] = Value::String(error.to_string()),
+    }
+    if matches!(result, Err(ControlError::Unknown { .. })) {
+        answer["unknown"] = true.into();
     }
     answer
 }

@@ -43,6 +43,7 @@ use crate::tasks::trainer::{TrainError, TrainReport, TrainRequest, Trainer};
 use crate::telemetry::metrics::Metrics;
 
 pub use attacks::{AttackCommand, Simulation};
+pub(crate) use audit::Waiting;
 pub use command::{CHANNEL, Caller, Command, TrainCommand};
 pub use import::ImportState;
 pub use overrides::{OverrideCommand, OverrideOrder, OverridePage, OverridePair};
@@ -74,6 +75,14 @@ pub enum ControlError {
     /// The store is away; nothing was changed.
     #[error("{0}")]
     Unavailable(String),
+    /// The store was asked and did not answer in time: it may have been done, or not.
+    #[error("{what}; {look}")]
+    Unknown {
+        /// What is open, a sentence without its full stop.
+        what: String,
+        /// How the caller finds out.
+        look: &'static str,
+    },
     /// A person must act.
     #[error("{0}")]
     Failed(String),
@@ -83,7 +92,20 @@ impl From<StoreError> for ControlError {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            StoreError::Unanswered { .. } => {
+                Self::Unknown { what: error.to_string(), look: "see `status` before you repeat it" }
+            }
             StoreError::Refused { .. } | StoreError::Corrupt { .. } => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl ControlError {
+    /// The same, saying where its caller sees whether it was done.
+    fn found_in(self, look: &'static str) -> Self {
+        match self {
+            Self::Unknown { what, .. } => Self::Unknown { what, look },
+            other => other,
         }
     }
 }
@@ -122,6 +144,7 @@ pub struct ControlHandle {
     pub(crate) attack_watch: AttackWatch,
     pub(crate) overrides: OverrideWatch,
     pub(crate) rehearsal: Rehearsal,
+    pub(crate) waiting_audit: Waiting,
     pub(crate) registry_changed: Arc<Notify>,
     pub(crate) feedback_given: Arc<Notify>,
     pub(crate) status: Arc<StatusView>,
@@ -132,29 +155,39 @@ impl ControlHandle {
     /// Carries out one command and answers as `wire.md` says. Counted and, where it changes something, audited.
     ///
     /// # Errors
-    /// See [`ControlError`]; nothing has changed then.
+    /// See [`ControlError`]; nothing has changed then, but for [`ControlError::Unknown`].
     pub async fn execute(self: &Arc<Self>, command: Command, caller: &Caller) -> Result<Value, ControlError> {
         let name = command.name();
         let result = if command.changes_something() {
             // In a task of its own: a caller that hangs up leaves no command half recorded.
             let (control, by) = (Arc::clone(self), caller.clone());
+            let (asked, look) = (self.audited_detail(&command), command.where_to_look());
+            let detail = asked.clone();
             let done = tokio::spawn(async move {
-                let result = control.dispatch(command, &by).await;
-                control.audit(name, &by, &result).await;
+                let result = control.dispatch(command, &by).await.map_err(|error| error.found_in(look));
+                control.audit(name, detail, &by, &result).await;
                 result
             });
             match done.await {
                 Ok(result) => result,
                 Err(_) => {
                     let result = Err(ControlError::Failed("the command ended unexpectedly".into()));
-                    self.audit(name, caller, &result).await;
+                    self.audit(name, asked, caller, &result).await;
                     result
                 }
             }
         } else {
             self.dispatch(command, caller).await
         };
-        let outcome = if result.is_ok() { "ok" } else { "refused" };
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(ControlError::Unknown { .. }) => {
+                // If it was done, this node is to show it as soon as the store answers.
+                self.registry_changed.notify_one();
+                "unknown"
+            }
+            Err(_) => "refused",
+        };
         self.metrics.command(name, outcome);
         result
     }
@@ -203,6 +236,7 @@ impl ControlHandle {
             by: caller.who.clone(),
         };
         drop(config);
+        let ordered = Command::Train(TrainCommand { samples, epochs, tune, wait, id: Some(id.clone()) });
         if !wait && self.trainer.is_busy() {
             return Err(ControlError::Conflict("a training is running already on this node".into()));
         }
@@ -210,11 +244,11 @@ impl ControlHandle {
         let (control, id_of_result, caller) = (Arc::clone(self), id.clone(), caller.clone());
         let training = tokio::spawn(async move {
             let report = control.trainer.run_once(request).await;
-            let result = control.trained(report).await;
+            let result = control.trained(report).await.map_err(|error| error.found_in(ordered.where_to_look()));
             if !wait {
                 control.keep_result(&id_of_result, "train", &result).await;
                 // The trail has the order already; this is what became of it.
-                control.audit("train", &caller, &result).await;
+                control.audit("train", control.audited_detail(&ordered), &caller, &result).await;
             }
             result
         });

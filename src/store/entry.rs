@@ -31,6 +31,9 @@ pub(super) const RESULT_TTL: Duration = Duration::from_secs(3600);
 pub(super) const AUDIT_MAX: u64 = 100_000;
 pub(super) const AUDIT_AGE: Duration = Duration::from_secs(180 * 24 * 3600);
 
+/// How far back an entry of the audit trail is looked for before it is written: what a node keeps while the store is away.
+pub const AUDIT_AGAIN: usize = 300;
+
 /// Longest name of a reply channel.
 pub const CHANNEL_MAX: usize = 256;
 

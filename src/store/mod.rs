@@ -24,6 +24,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -80,12 +81,23 @@ impl<'de> Deserialize<'de> for Position {
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store cannot be reached or does not answer in time; trying later may help.
+    /// The store cannot be reached or does not answer in time; trying later may help. Where a person asked for a change,
+    /// nothing has changed and nothing will: what was sent and not answered is [`Unanswered`](Self::Unanswered).
     #[error("cannot {operation}: the store is unavailable")]
     Unavailable {
         /// What was asked, as a verb with its object: stands after "cannot".
         operation: &'static str,
         /// What the client or the file said; `None` when no connection stood, or it was given up while waiting.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// It was sent, and no answer came in time: it may have been done, and where the store cannot tell late from in time it
+    /// may still be done.
+    #[error("the store did not answer in time when asked to {operation}: nobody knows yet whether that was done")]
+    Unanswered {
+        /// What was asked, as a verb with its object: stands after "asked to".
+        operation: &'static str,
+        /// What the client said; `None` when the connection was given up while waiting.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
@@ -299,6 +311,9 @@ pub const MODEL_MAX: usize = 4 * 1024 * 1024;
 /// One line of the audit trail (JSON in the store).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
+    /// Tells it from another one of the same millisecond; random, empty in entries of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
     /// Clock of the node that carried it out, in milliseconds since the epoch.
     pub at_ms: i64,
     /// Name of that node.
@@ -307,8 +322,12 @@ pub struct AuditEntry {
     pub who: String,
     /// Its name, without arguments.
     pub command: String,
-    /// `ok`, or why it was not carried out.
+    /// `ok`; what became of it; why it was not carried out; or `unknown` and what is known.
     pub outcome: String,
+    /// What was asked for and what it was asked about, as an object of at most a KiB or so; `null` in entries of earlier
+    /// versions and where there is nothing to say.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub detail: Value,
 }
 
 impl AuditEntry {
@@ -333,7 +352,9 @@ impl AuditEntry {
 
 /// Everything that nodes share. See the module documentation for the two implementations.
 ///
-/// Cancelling a future may leave the step done or not done, never half done.
+/// Cancelling a future may leave the step done or not done, never half done. The steps that people order (feedback, model,
+/// mode, features, orders for pairs) end in time or not at all, as far as the store's clock can tell: see
+/// [`StoreError::Unanswered`].
 pub trait Store: Send + Sync + 'static {
     /// `redis` or `embedded`, for people.
     fn backend(&self) -> &'static str;
@@ -480,7 +501,8 @@ pub trait Store: Send + Sync + 'static {
     /// Records the result of command `id` for an hour and, when asked, sends it to a channel.
     fn finish_command<'a>(&'a self, id: &'a str, result: &'a [u8], reply_to: Option<&'a str>) -> Answer<'a, ()>;
 
-    /// Appends to the audit trail (kept 180 days, at most 100 000 entries).
+    /// Appends to the audit trail (kept 180 days, at most 100 000 entries). An entry that is among the newest
+    /// [`entry::AUDIT_AGAIN`] already is not written twice: a lost answer can be made up for by asking again.
     fn append_audit<'a>(&'a self, entry: &'a AuditEntry) -> Answer<'a, ()>;
 
     /// The newest `max` entries of the audit trail, newest first; what another tool has put there is left out.

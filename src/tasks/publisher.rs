@@ -284,17 +284,21 @@ impl Publisher {
         request: &PublishRequest,
         artifact: &[u8],
     ) -> Result<PublishReply, StoreError> {
-        let mut tries = 1;
-        loop {
+        let mut failed = None;
+        for again in 0..PUBLISH_TRIES {
+            if again > 0 {
+                self.metrics.store_error("publish");
+                tokio::time::sleep(PUBLISH_RETRY).await;
+            }
             match self.store.publish(request, artifact).await {
-                Err(StoreError::Unavailable { .. }) if tries < PUBLISH_TRIES => {
-                    self.metrics.store_error("publish");
-                    tries += 1;
-                    tokio::time::sleep(PUBLISH_RETRY).await;
+                Err(error @ (StoreError::Unavailable { .. } | StoreError::Unanswered { .. })) => {
+                    // That a later try was not even sent says nothing about an earlier one.
+                    failed = failed.filter(|failed| matches!(failed, StoreError::Unanswered { .. })).or(Some(error));
                 }
                 answer => return answer,
             }
         }
+        Err(failed.unwrap_or(StoreError::Unavailable { operation: "publish a model", source: None }))
     }
 
     /// Puts the served model back where the store has lost it. Running it again does nothing.

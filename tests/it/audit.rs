@@ -16,11 +16,13 @@ use crate::support::traffic;
 
 fn entry(number: i64) -> AuditEntry {
     AuditEntry {
+        id: String::new(),
         at_ms: number,
         node: "a".to_owned(),
         who: AuditEntry::caller("alice (desk)", "http", "192.0.2.7".parse().ok()),
         command: "reset".to_owned(),
         outcome: "ok".to_owned(),
+        detail: json!({ "number": number }),
     }
 }
 
@@ -107,7 +109,7 @@ async fn every_command_by_http_and_command_line_stands_in_the_trail_and_reading_
     let newest = &shown[0];
     assert_eq!(shown.as_array().map(Vec::len), Some(1));
     let facts = ["command", "who", "origin", "peer", "node", "outcome"].map(|name| newest[name].as_str().unwrap_or(""));
-    assert_eq!(facts, ["reset", "admin token", "http", "127.0.0.1", "mx-1", "ok"]);
+    assert_eq!(facts, ["reset", "admin token", "cli", "127.0.0.1", "mx-1", "ok"]);
     assert!(run(&["audit"]).contains("alice@example.org"));
 
     let trail = trail(&daemon).await;
@@ -115,12 +117,28 @@ async fn every_command_by_http_and_command_line_stands_in_the_trail_and_reading_
     let (names, outcomes): (Vec<_>, Vec<_>) = commands.into_iter().unzip();
     let all = ["train", "reset", "rollback", "approve", "learning_mode", "remove_features", "feedback", "reset"];
     assert_eq!(names, all);
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == "ok").count(), 5, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == "ok").count(), 4, "{outcomes:?}");
+    assert!(outcomes[0].starts_with("not_enough_data: "), "the training has no model to show: {outcomes:?}");
+    let entries = daemon.http.get("/v1/audit").await.body;
+    let details: Vec<_> = entries.as_array().into_iter().flatten().rev().map(|entry| &entry["detail"]).collect();
+    let word = details[6]["id"].clone();
+    let expected = [
+        json!({ "outcome": "not_enough_data", "tune": false, "wait": true, "id": details[0]["id"] }),
+        Value::Null,
+        json!({ "generation": 7 }),
+        json!({ "discard": false }),
+        json!({ "enabled": true }),
+        json!({ "names": ["never"] }),
+        json!({ "is_brute_force": true, "request_id": "request-1", "id": word }),
+        Value::Null,
+    ];
+    assert_eq!(details, expected.iter().collect::<Vec<_>>());
     assert!(outcomes[2].contains("generation 7"), "{outcomes:?}");
     assert!(trail[..7].iter().all(|entry| entry[1] == "alice@example.org" && entry[2] == "http"), "{trail:?}");
     let log = daemon.log();
-    assert!(log.contains("command reset: ok"), "{log}");
-    for secret in ["alice", "victim-of-the-test", "198.51.100.7", SECRET] {
+    assert!(log.contains("command reset: ok, by alice@example.org (http, loopback)"), "{log}");
+    assert!(log.contains("command learning_mode: ok, by alice@example.org (http, loopback), enabled true"), "{log}");
+    for secret in ["127.0.0.1)", "request-1", "victim-of-the-test", "198.51.100.7", SECRET] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
     for wrong in ["0", "1001", "-1", "x"] {
@@ -155,8 +173,12 @@ async fn a_training_that_nobody_waits_for_is_recorded_when_it_is_ordered_and_whe
 
     assert_eq!(answer.status, 202, "{answer:?}");
     eventually("both are recorded", SOON, || async {
-        let names: Vec<_> = trail(&daemon).await.into_iter().map(|[command, ..]| command).collect();
-        if names == ["train", "train"] { Ok(()) } else { Err(format!("{names:?}")) }
+        let trail = trail(&daemon).await;
+        let outcomes: Vec<_> = trail.iter().map(|[command, _, _, outcome]| (&command[..], &outcome[..])).collect();
+        match outcomes[..] {
+            [("train", "ordered"), ("train", end)] if end.starts_with("not_enough_data: ") => Ok(()),
+            _ => Err(format!("{outcomes:?}")),
+        }
     })
     .await;
 }

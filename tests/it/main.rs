@@ -35,4 +35,5 @@ mod suspicious;
 mod thresholds;
 mod tidy;
 mod tuning;
+mod unanswered;
 mod upstream;

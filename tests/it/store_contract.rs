@@ -17,9 +17,11 @@ use nauthilus_neural::detection::event::BootId;
 use nauthilus_neural::store::candidate::Candidate;
 use nauthilus_neural::store::embedded::EmbeddedStore;
 use nauthilus_neural::store::entry::{Announcement, AnnouncementKind, BATCH_MAX, ENTRY_MAX};
+use nauthilus_neural::store::keys::KeyPrefix;
 use nauthilus_neural::store::mode::{
     EndOfLearning, FleetMode, ModeCause, ModeChange, ModeOrigin, ModeReply, ModeStamp,
 };
+use nauthilus_neural::store::overrides::OverridesChange;
 use nauthilus_neural::store::redis::{RedisOptions, RedisStore};
 use nauthilus_neural::store::registry::{
     HighWater, Lease, LeaseReply, ModelId, Parent, PublishReply, PublishRequest, RefusalReply, RefusalRequest,

@@ -9,7 +9,7 @@ use super::file::{
     ATTEMPTS, ATTEMPTS_LAST, AUDIT, CLAIMS, FEEDBACK, FEEDBACK_IDS, FEEDBACK_LAST, META, PositionKey, RESULTS,
     SAMPLES_FAILURE, SAMPLES_SUCCESS, SampleKey, next_position, ordered, unordered,
 };
-use crate::store::entry::{AUDIT_AGE, AUDIT_MAX, RESULT_TTL};
+use crate::store::entry::{AUDIT_AGAIN, AUDIT_AGE, AUDIT_MAX, RESULT_TTL};
 use crate::store::{AttemptEntry, Claim, FeedbackAppended, Limits, Position, Relabel, SampleClass, SampleEntry};
 
 type Entries = Vec<(Position, Vec<u8>)>;
@@ -207,6 +207,11 @@ pub(super) fn finish(transaction: &WriteTransaction, id: &str, result: &[u8], no
 pub(super) fn audit(transaction: &WriteTransaction, document: &[u8], now_ms: i64) -> Result<(), redb::Error> {
     let mut audit = transaction.open_table(AUDIT)?;
     let number = audit.last()?.map_or(0, |(number, _)| number.value() + 1);
+    for newest in audit.iter()?.rev().take(AUDIT_AGAIN) {
+        if newest?.1.value().1 == document {
+            return Ok(());
+        }
+    }
     audit.insert(number, (now_ms, document))?;
     let oldest = now_ms.saturating_sub(i64::try_from(AUDIT_AGE.as_millis()).unwrap_or(i64::MAX));
     while audit.len()? > AUDIT_MAX || audit.first()?.is_some_and(|(_, entry)| entry.value().0 < oldest) {

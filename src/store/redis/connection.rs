@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::failure::{classify, needs_new_connection};
+use super::failure::{classify, is_answer, needs_new_connection};
 use crate::store::{Answer, StoreError};
 
 /// Longest wait for a connection, and for the first one at start.
@@ -23,6 +23,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for artifacts of up to 4 MiB over a slow line.
 pub(super) const BLOB_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the server's time, before something is asked for that must end in time. A server that takes longer for
+/// that is not given the order at all.
+pub(super) const TIME_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a sign of life is asked for, and how long it may take.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Missed signs of life before the connection is replaced: one may be a slow fork, two are an outage.
@@ -43,6 +46,24 @@ enum Phase {
     Up(u64, MultiplexedConnection),
     /// The last attempt failed.
     Down(RedisError),
+}
+
+/// What is open when a call was sent and no answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// Nothing: it only reads, or it is repeated without harm.
+    Harmless,
+    /// Whether it was done, and the caller must be told so.
+    Open,
+}
+
+impl Unanswered {
+    fn error(self, operation: &'static str, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+        match self {
+            Self::Harmless => StoreError::Unavailable { operation, source },
+            Self::Open => StoreError::Unanswered { operation, source },
+        }
+    }
 }
 
 /// A connection that repairs itself. Dropping it ends its task.
@@ -86,8 +107,14 @@ impl Connection {
     }
 
     /// Runs `call` on the connection, for at most `limit`. Fails at once while the server is away, and as soon as the
-    /// connection is given up.
-    pub(super) async fn call<T, F, C>(&self, operation: &'static str, limit: Duration, call: F) -> Result<T, StoreError>
+    /// connection is given up. [`StoreError::Unavailable`] before anything is sent; `unanswered` decides about the rest.
+    pub(super) async fn call<T, F, C>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        unanswered: Unanswered,
+        call: F,
+    ) -> Result<T, StoreError>
     where
         F: FnOnce(MultiplexedConnection) -> C,
         C: Future<Output = Result<T, RedisError>>,
@@ -97,7 +124,7 @@ impl Connection {
         let given_up = phase.wait_for(|phase| !matches!(phase, Phase::Up(now, _) if *now == number));
         let result = tokio::select! {
             result = timeout(limit, call(connection)) => result,
-            _ = given_up => return Err(StoreError::Unavailable { operation, source: None }),
+            _ = given_up => return Err(unanswered.error(operation, None)),
         };
         match result {
             Ok(Ok(value)) => {
@@ -110,15 +137,16 @@ impl Connection {
                     self.shared.broken.fetch_max(number, Ordering::Relaxed);
                     self.shared.found_broken.notify_one();
                 }
+                let answered = is_answer(&error);
                 let error = classify(operation, error, &self.shared.user);
-                if matches!(error, StoreError::Unavailable { .. }) {
-                    self.shared.connected.store(false, Ordering::Relaxed);
-                }
-                Err(error)
+                let StoreError::Unavailable { source, .. } = error else { return Err(error) };
+                self.shared.connected.store(false, Ordering::Relaxed);
+                let open = if answered { Unanswered::Harmless } else { unanswered };
+                Err(open.error(operation, source))
             }
             Err(elapsed) => {
                 self.shared.connected.store(false, Ordering::Relaxed);
-                Err(StoreError::Unavailable { operation, source: Some(Box::new(elapsed)) })
+                Err(unanswered.error(operation, Some(Box::new(elapsed))))
             }
         }
     }

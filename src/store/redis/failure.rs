@@ -9,6 +9,7 @@ pub(super) fn classify(operation: &'static str, error: RedisError, user: &str) -
     let code = error.code().unwrap_or_default().to_owned();
     let detail = error.detail().unwrap_or_default().to_owned();
     let remedy = match (error.kind(), code.as_str()) {
+        (_, "LATE") => return StoreError::Unavailable { operation, source: Some(Box::new(error)) },
         (_, "FOREIGN") => return StoreError::Corrupt { operation, what: detail },
         (_, "WRONGTYPE") => {
             return StoreError::Corrupt { operation, what: "a key of another type".to_owned() };
@@ -57,6 +58,11 @@ pub(super) fn needs_new_connection(error: &RedisError) -> bool {
         || error.code() == Some("NOAUTH")
 }
 
+/// Whether the server itself said so: then nothing is open.
+pub(super) fn is_answer(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
 /// A server's sentence, short enough for one line.
 fn cut(text: &str) -> String {
     text.chars().take(160).collect()
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_person_is_called_only_when_waiting_does_not_help() {
-        for code in ["READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "OOM", "BUSY", "MISCONF", "NOREPLICAS"] {
+        for code in ["LATE", "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "OOM", "BUSY", "MISCONF", "NOREPLICAS"] {
             assert!(matches!(answer(code, "x"), StoreError::Unavailable { .. }), "{code}");
         }
         for code in ["NOAUTH", "WRONGPASS", "NOPERM", "ERR", "CROSSSLOT"] {

@@ -16,16 +16,16 @@ mod streams;
 mod subscriber;
 
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Script, ScriptInvocation};
 use tokio::sync::mpsc;
 
-use self::connection::{BLOB_TIMEOUT, Connection, RESPONSE_TIMEOUT, boxed};
+use self::connection::{BLOB_TIMEOUT, Connection, RESPONSE_TIMEOUT, TIME_TIMEOUT, Unanswered, boxed};
 use self::meta::registry_of;
 pub use self::options::RedisOptions;
 use self::scripts::Scripts;
-use super::entry::{self, AUDIT_AGE, AUDIT_MAX, SIGNALS_MAX};
+use super::entry::{self, AUDIT_AGAIN, AUDIT_AGE, AUDIT_MAX, SIGNALS_MAX};
 use super::keys::Keys;
 use super::mode::{FleetMode, ModeChange, ModeReply};
 use super::overrides::{OverridesChange, OverridesReply, StoredOverrides};
@@ -106,18 +106,38 @@ impl RedisStore {
         limit: Duration,
         invocation: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        self.connection
-            .call(operation, limit, |mut connection| async move { invocation.invoke_async(&mut connection).await })
-            .await
+        let call = |mut connection| async move { invocation.invoke_async(&mut connection).await };
+        self.connection.call(operation, limit, Unanswered::Harmless, call).await
+    }
+
+    /// Runs a script of those that end in time (see `scripts`), and gives it `limit` from now.
+    ///
+    /// The server is asked for its time first: one that does not answer is not given the order, and then it is certain that
+    /// nothing changes. The deadline counts from the moment when the time arrived here, so it never lies after the end of
+    /// our own waiting. It is no proof: a server whose clock is set back in between, or stood still together with its host,
+    /// carries out an order late. So an order without an answer is [`StoreError::Unanswered`] all the same.
+    async fn deed<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        mut invocation: ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
+        let asked = Instant::now();
+        let ask = |mut connection| async move { redis::cmd("TIME").query_async(&mut connection).await };
+        let (seconds, micros): (u64, u64) =
+            self.connection.call(operation, TIME_TIMEOUT, Unanswered::Harmless, ask).await?;
+        let left = limit.saturating_sub(asked.elapsed());
+        let deadline = Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros)).saturating_add(left);
+        invocation.arg(millis(deadline));
+        let call = |mut connection| async move { invocation.invoke_async(&mut connection).await };
+        self.connection.call(operation, left, Unanswered::Open, call).await
     }
 
     async fn command<T: FromRedisValue>(&self, operation: &'static str, command: &redis::Cmd) -> Result<T, StoreError> {
         self.connection
-            .call(
-                operation,
-                RESPONSE_TIMEOUT,
-                |mut connection| async move { command.query_async(&mut connection).await },
-            )
+            .call(operation, RESPONSE_TIMEOUT, Unanswered::Harmless, |mut connection| async move {
+                command.query_async(&mut connection).await
+            })
             .await
     }
 }
@@ -334,7 +354,7 @@ impl Store for RedisStore {
             entry::check_command_id(OPERATION, id)?;
             let mut invocation = with_keys(&self.scripts.claim, [self.keys.claim(id), self.keys.result(id)]);
             invocation.arg(hex::encode(holder.0)).arg(millis(ttl).max(1));
-            let mut answer: Vec<Vec<u8>> = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+            let mut answer: Vec<Vec<u8>> = self.deed(OPERATION, RESPONSE_TIMEOUT, invocation).await?;
             match (answer.first().map(Vec::as_slice), answer.len()) {
                 (Some(b"won"), _) => Ok(Claim::Won),
                 (Some(b"lost"), _) => Ok(Claim::Lost),
@@ -354,7 +374,7 @@ impl Store for RedisStore {
             let document = serde_json::to_vec(entry).map_err(|_| unexpected(OPERATION))?;
             entry::check_size(OPERATION, "an audit entry", document.len(), entry::ENTRY_MAX)?;
             let mut invocation = with_keys(&self.scripts.audit, [self.keys.audit()]);
-            invocation.arg(document).arg(AUDIT_MAX).arg(millis(AUDIT_AGE));
+            invocation.arg(document).arg(AUDIT_MAX).arg(millis(AUDIT_AGE)).arg(AUDIT_AGAIN);
             self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await
         })
     }

@@ -24,7 +24,7 @@ impl RedisStore {
         invocation.arg(u8::from(change.on)).arg(change.origin.encode());
         invocation.arg(change.expected.as_ref().map_or("", ModeStamp::as_str)).arg(&self.origin);
         invocation.arg(self.keys.announcements()).arg(history).arg(self.limits().history_max);
-        let answer: String = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+        let answer: String = self.deed(OPERATION, RESPONSE_TIMEOUT, invocation).await?;
         if answer.is_empty() {
             return Ok(ModeReply::Conflict);
         }
@@ -48,6 +48,6 @@ impl RedisStore {
         let keys = [self.keys.candidate(), self.keys.candidate_model(), self.keys.meta(), self.keys.history()];
         let mut invocation = with_keys(&self.scripts.discard, keys);
         invocation.arg(note).arg(entry::deed(by)).arg(self.limits().history_max);
-        self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await
+        self.deed(OPERATION, RESPONSE_TIMEOUT, invocation).await
     }
 }

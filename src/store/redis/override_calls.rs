@@ -1,6 +1,6 @@
 //! The calls on what operators have ordered for single pairs.
 
-use super::connection::BLOB_TIMEOUT;
+use super::connection::{BLOB_TIMEOUT, RESPONSE_TIMEOUT};
 use super::{RedisStore, unexpected, with_keys};
 use crate::detection::overrides::{OVERRIDES_MAX, Override};
 use crate::store::StoreError;
@@ -44,7 +44,8 @@ impl RedisStore {
                 }
             }
         }
-        let changed: i64 = self.script(OPERATION, BLOB_TIMEOUT, &invocation).await?;
+        let limit = if matches!(change, OverridesChange::Restore(_)) { BLOB_TIMEOUT } else { RESPONSE_TIMEOUT };
+        let changed: i64 = self.deed(OPERATION, limit, invocation).await?;
         match u64::try_from(changed) {
             Ok(changed) => Ok(OverridesReply::Done(changed)),
             Err(_) if changed == -1 => Ok(OverridesReply::Full),

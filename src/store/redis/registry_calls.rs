@@ -100,7 +100,7 @@ impl RedisStore {
             Some(end) => invocation.arg(end.expected.as_str()).arg(end.origin.encode()),
             None => invocation.arg("").arg(""),
         };
-        let answer: String = self.script(OPERATION, BLOB_TIMEOUT, &invocation).await?;
+        let answer: String = self.deed(OPERATION, BLOB_TIMEOUT, invocation).await?;
         Ok(match answer.as_str() {
             "published" => PublishReply::Published,
             "already" => PublishReply::AlreadyPublished,
@@ -139,7 +139,7 @@ impl RedisStore {
         let mut invocation = with_keys(&self.scripts.reset, [self.keys.meta(), self.keys.history()]);
         invocation.arg(hex::encode(lineage_if_new)).arg(entry::deed(by)).arg(&self.origin);
         invocation.arg(self.keys.announcements()).arg(self.limits().history_max);
-        let (lineage, generation): (String, u64) = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+        let (lineage, generation): (String, u64) = self.deed(OPERATION, RESPONSE_TIMEOUT, invocation).await?;
         Ok(ResetReply { lineage: hex_of(OPERATION, &lineage)?, generation })
     }
 
@@ -155,7 +155,7 @@ impl RedisStore {
             None => invocation.arg("").arg(""),
         };
         invocation.arg(self.limits().history_max);
-        let answer: String = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+        let answer: String = self.deed(OPERATION, RESPONSE_TIMEOUT, invocation).await?;
         match answer.as_str() {
             "changed" => Ok(FeaturesReply::Changed),
             "conflict" => Ok(FeaturesReply::Conflict),
@@ -172,7 +172,7 @@ impl RedisStore {
             invocation.arg(generation.map(|number| number.to_string()).unwrap_or_default()).arg(entry::deed(by));
             invocation.arg(&self.origin).arg(self.keys.announcements()).arg(self.limits().history_max);
             invocation.arg(self.distinct_max()).arg(KEPT_MAX);
-            let answer: Vec<String> = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+            let answer: Vec<String> = self.deed(OPERATION, RESPONSE_TIMEOUT, invocation).await?;
             let texts: Vec<&str> = answer.iter().map(String::as_str).collect();
             match texts[..] {
                 ["retry"] => {}

@@ -152,7 +152,7 @@ impl RedisStore {
         let limits = self.limits();
         let mut invocation = with_keys(&self.scripts.append_feedback, [self.keys.feedback(), self.keys.feedback_ids()]);
         invocation.arg(id).arg(bytes).arg(limits.feedback_max).arg(millis(limits.feedback_age));
-        let answer: Vec<String> = self.script(OPERATION, RESPONSE_TIMEOUT, &invocation).await?;
+        let answer: Vec<String> = self.deed(OPERATION, RESPONSE_TIMEOUT, invocation).await?;
         let texts: Vec<&str> = answer.iter().map(String::as_str).collect();
         match texts[..] {
             ["recorded", id] => position_of(OPERATION, id).map(FeedbackAppended::Recorded),

@@ -43,14 +43,21 @@ pub(super) async fn a_command_is_executed_by_one(store: Shared) {
 
 pub(super) async fn the_audit_trail_takes_entries(store: Shared) {
     let entry = AuditEntry {
+        id: "e1".to_owned(),
         at_ms: 1,
         node: "a".to_owned(),
         who: "admin".to_owned(),
         command: "reset".to_owned(),
         outcome: "ok".to_owned(),
+        detail: serde_json::json!({ "enabled": true }),
     };
+    let other = AuditEntry { id: "e2".to_owned(), ..entry.clone() };
     store.append_audit(&entry).await.unwrap();
+    store.append_audit(&other).await.unwrap();
+
     store.append_audit(&entry).await.unwrap();
+
+    assert_eq!(store.audit(10).await.unwrap(), [other, entry], "the same one again is not another one");
 }
 
 pub(super) async fn subscribers_hear_commands_and_never_large_messages(store: Shared) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::redis::RedisSetup;
+use crate::support::wire::Wire;
 
 #[tokio::test]
 async fn an_idle_subscriber_comes_back_after_a_restart_and_the_data_is_there() {
@@ -70,6 +71,113 @@ async fn a_half_open_connection_is_replaced() {
 
     assert_eq!(next_signal(&mut signals).await, Signal::Subscribed);
     eventually("commands work again", SOON, || async { redis.ping().await.map_err(|error| error.to_string()) }).await;
+}
+
+/// What people order, and words that only the request has in it which orders it.
+const ORDERS: [(&str, &str); 9] = [
+    ("mode", "}:history"),
+    ("override", "}:overrides"),
+    ("feedback", "}:feedback"),
+    ("features", "}:history"),
+    ("reset", "}:history"),
+    ("rollback", "}:history"),
+    ("claim", "}:claims"),
+    ("discard", "}:history"),
+    ("publish", "}:history"),
+];
+
+async fn give(store: &Shared, order: &str) -> Result<(), StoreError> {
+    match order {
+        "mode" => store.set_learning_mode(&change(true, ModeCause::Operator, None)).await.map(drop),
+        "override" => store.change_overrides(&OverridesChange::Put(self::order(1, 3_600_000))).await.map(drop),
+        "feedback" => store.append_feedback("f", b"1").await.map(drop),
+        "features" => {
+            let change = FeaturesChange { before: None, after: b"list".to_vec(), reset: None };
+            store.change_features(&change).await.map(drop)
+        }
+        "reset" => store.reset("alice", LINEAGE).await.map(drop),
+        "rollback" => store.rollback(None, "alice").await.map(drop),
+        "claim" => store.claim_command("c", ME, TTL).await.map(drop),
+        "discard" => store.discard_candidate(b"{}", "alice").await.map(drop),
+        "publish" => {
+            let lease = Lease { holder: ME, fence: 1 };
+            store.publish(&request(lease, "a", Parent::default(), 1), &[1; 100]).await.map(drop)
+        }
+        _ => panic!("no such order"),
+    }
+}
+
+/// Teaches a server every script: one that has to be sent once more cannot be carried out late.
+async fn teach(server: &RedisServer) {
+    let prefix = KeyPrefix::new("taught:").unwrap();
+    let options = RedisOptions { url: server.url(), prefix, ..RedisOptions::default() };
+    let elsewhere: Shared = RedisStore::connect(&options, limits()).unwrap();
+    for (order, _) in ORDERS {
+        give(&elsewhere, order).await.unwrap_or_else(|error| panic!("{order}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_a_frozen_server_was_not_given_is_never_carried_out() {
+    let server = RedisServer::start();
+    teach(&server).await;
+    let store: Shared = redis_store(&server);
+    store.ping().await.unwrap();
+
+    server.freeze();
+    let mut given = tokio::task::JoinSet::new();
+    for (order, _) in ORDERS {
+        let store = Arc::clone(&store);
+        given.spawn(async move { (order, give(&store, order).await) });
+    }
+    let answers = given.join_all().await;
+    server.thaw();
+
+    for (order, answer) in answers {
+        assert!(matches!(answer, Err(StoreError::Unavailable { .. })), "{order}: {answer:?}");
+    }
+    eventually("commands work again", SOON, || async { store.ping().await.map_err(|error| error.to_string()) }).await;
+    assert_eq!(server.query(&["KEYS", "nt:*"]).await, "array([])");
+}
+
+#[tokio::test]
+async fn an_order_without_an_answer_is_open_and_changes_nothing_when_it_arrives_late() {
+    let server = RedisServer::start();
+    teach(&server).await;
+    let mut given = tokio::task::JoinSet::new();
+    // The deadline of a model is later than the end of its connection, so it may still come in time.
+    for (order, words) in ORDERS.into_iter().filter(|(order, _)| *order != "publish") {
+        let wire = Wire::to(server.port()).await;
+        let options = RedisOptions { url: wire.url(), ..RedisOptions::default() };
+        let store: Shared = RedisStore::connect(&options, limits()).unwrap();
+        store.ping().await.unwrap();
+        wire.hold(words);
+        given.spawn(async move { (order, give(&store, order).await, wire) });
+    }
+
+    for (order, answer, wire) in given.join_all().await {
+        assert!(matches!(answer, Err(StoreError::Unanswered { .. })), "{order}: {answer:?}");
+        wire.let_go();
+        eventually("the server has said that it is late", SOON, || async {
+            if wire.heard("-LATE ") { Ok(()) } else { Err(order.to_owned()) }
+        })
+        .await;
+    }
+    assert_eq!(server.query(&["KEYS", "nt:*"]).await, "array([])");
+}
+
+#[tokio::test]
+async fn a_short_pause_costs_an_order_nothing_but_time() {
+    let server = RedisServer::start();
+    let store: Shared = redis_store(&server);
+    let (mode, order) = (change(true, ModeCause::Operator, None), OverridesChange::Put(order(1, 3_600_000)));
+    store.set_learning_mode(&mode).await.unwrap();
+    store.change_overrides(&order).await.unwrap();
+
+    server.pause_writing(Duration::from_secs(3)).await;
+    let (in_time, also) = tokio::join!(store.set_learning_mode(&mode), store.change_overrides(&order));
+
+    assert!(in_time.is_ok() && also.is_ok(), "a short pause costs nothing but time: {in_time:?} {also:?}");
 }
 
 #[tokio::test]

@@ -7,3 +7,4 @@ pub mod jwt;
 pub mod raw;
 pub mod redis;
 pub mod traffic;
+pub mod wire;

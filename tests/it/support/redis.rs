@@ -48,6 +48,16 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Holds back all that may write for so long; reading, and asking for the time, goes on.
+    pub async fn pause_writing(&self, duration: Duration) {
+        self.query(&["CLIENT", "PAUSE", &duration.as_millis().to_string(), "WRITE"]).await;
+    }
+
     /// Ends it in order; what it has to save is saved.
     pub fn stop(&mut self) {
         self.signal("TERM");
