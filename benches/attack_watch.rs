@@ -1,6 +1,8 @@
 //! What the watch for distributed attacks costs at its worst, with its tables full and an attack going on: one look at
 //! everything, and a score that is asked for over HTTP meanwhile.
 //!
+//! The last number is a start: the time in which a node that comes back counts again what the stream holds, up to full tables.
+//!
 //! A look belongs to a task and never to a login, so the second number matters; the first says how long the task is busy.
 
 #[path = "support/http.rs"]
@@ -12,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use nauthilus_neural::clock;
 use nauthilus_neural::config::Config;
-use nauthilus_neural::detection::attempt::{Outcome, Timestamp};
+use nauthilus_neural::detection::attempt::{Attempt, Outcome, Timestamp};
+use nauthilus_neural::detection::event::{AttemptEvent, BootId};
 use nauthilus_neural::detection::record::AttemptRecord;
 use nauthilus_neural::node::Node;
 use nauthilus_neural::serving::attacks::Attacks;
@@ -58,6 +61,33 @@ fn main() {
         looks("tables full, a thousand failures a second", scorer.attacks());
         stop.store(true, Ordering::Relaxed);
     });
+    start();
+    runtime.block_on(node.shutdown(Duration::from_secs(2)));
+}
+
+/// Counts [`FAILURES`] events again, as after a restart with a checkpoint: decoded, indexed, and told to the watch.
+fn start() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let node = runtime.block_on(node(root.path()));
+    let scorer = &node.app.scorer;
+    let now = clock::now();
+    let event = |number: usize| {
+        let attempt = attempt(scorer, number, now);
+        let (origin, outcome, seq) = (BootId([9; 16]), Some(Outcome::Failure), number as u64 + 1);
+        AttemptEvent { origin, seq, attempt, outcome, snapshot: None, decision: None, historical: false }.encode()
+    };
+    let events: Vec<Vec<u8>> = (0..FAILURES).map(event).collect();
+    let begun = Instant::now();
+    for batch in events.chunks(1000) {
+        batch.iter().for_each(|bytes| scorer.remember(&AttemptEvent::decode(bytes).expect("just encoded")));
+        scorer.attacks().digest();
+    }
+    let took = begun.elapsed();
+    println!(
+        "counting {FAILURES} events again after a start: {took:?}; {:?}",
+        scorer.attacks().look(|monitor| monitor.stats())
+    );
     runtime.block_on(node.shutdown(Duration::from_secs(2)));
 }
 
@@ -69,8 +99,13 @@ async fn node(root: &std::path::Path) -> Node {
     Node::start(config, Arc::new(store)).await.expect("a node")
 }
 
-/// A stranger fails: by turns at a few attacked accounts and over all of a large site, from sixty thousand networks.
+/// A stranger fails.
 fn fail(scorer: &Scorer, number: usize, now: Timestamp) {
+    scorer.attacks().note(&attempt(scorer, number, now), true, Some((Outcome::Failure, false)));
+}
+
+/// Strangers try: by turns at a few attacked accounts and over all of a large site, from sixty thousand networks.
+fn attempt(scorer: &Scorer, number: usize, now: Timestamp) -> Attempt {
     let network = number.wrapping_mul(2_654_435_761) % 60_000;
     let account = if number.is_multiple_of(2) { number % 64 } else { number % 100_003 };
     let record = json!({
@@ -78,8 +113,7 @@ fn fail(scorer: &Scorer, number: usize, now: Timestamp) {
         "password_hash": format!("{:08x}", number % 9_973), "protocol": "imap", "success": false, "ts": now.to_string(),
     });
     let record = AttemptRecord::parse(record.to_string().as_bytes()).expect("sound");
-    let attempt = scorer.check(record, now).expect("sound").attempt;
-    scorer.attacks().note(&attempt, true, Some((Outcome::Failure, false)));
+    scorer.check(record, now).expect("sound").attempt
 }
 
 fn looks(what: &str, attacks: &Attacks) {

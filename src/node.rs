@@ -22,7 +22,6 @@ use crate::clock;
 use crate::config::secrets::Secrets;
 use crate::config::{Config, Problem, Profile, Role, host_name};
 use crate::control::{Caller, Command, ControlError, ControlHandle, Rehearsal, StatusView, Waiting};
-use crate::detection::attacks::ThreatLevel;
 use crate::detection::features::FeatureSchema;
 use crate::detection::pseudonym::Pseudonymizer;
 use crate::learning::artifact::{Expectation, ModelArtifact};
@@ -224,7 +223,7 @@ impl Node {
             scorer: Arc::clone(&scorer),
             state_dir: Arc::clone(&state_dir),
             metrics: Arc::clone(&metrics),
-            level: ThreatLevel::None,
+            level: scorer.attacks().look(|monitor| monitor.threat().level()),
             attacked: 0,
         };
         let status = Arc::new(StatusView {

@@ -77,10 +77,10 @@ impl Indexed {
     }
 }
 
-/// What an event changed in the counters.
+/// What an event changed in the counters, or in the index where they held it already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
-    /// Its attempt was counted now.
+    /// Its attempt was counted, or indexed, now.
     pub attempt: bool,
     /// Its definite outcome was recorded now.
     pub outcome: bool,
@@ -242,12 +242,17 @@ impl Tracker {
         if event.origin == own {
             return Applied::default();
         }
-        if self.origins.get(&event.origin).is_some_and(|origin| event.seq <= origin.seq) {
+        if self.counted(event) {
             self.remember(event);
             return Applied::default();
         }
         self.heard(event.origin, event.seq);
         self.apply(event)
+    }
+
+    /// Whether the counters hold an event of another start of a node already, by its number.
+    pub fn counted(&self, event: &AttemptEvent) -> bool {
+        self.origins.get(&event.origin).is_some_and(|origin| event.seq <= origin.seq)
     }
 
     /// Whether another node has numbered events between the last one applied and this one, which were never seen.
@@ -261,9 +266,10 @@ impl Tracker {
         self.heard(own, seq);
     }
 
-    /// Indexes an event that the counters hold already: what the stream tells from before the checkpoint's position.
-    pub fn remember(&mut self, event: &AttemptEvent) {
-        self.take(event, false);
+    /// Indexes an event that the counters hold already: what the stream tells from before the checkpoint's position. Returns
+    /// what of it was news to the index.
+    pub fn remember(&mut self, event: &AttemptEvent) -> Applied {
+        self.take(event, false)
     }
 
     /// The last sequence number applied from `origin`.
@@ -294,8 +300,8 @@ impl Tracker {
         } else {
             if count {
                 self.counters(event.historical).apply_attempt(&event.attempt);
-                applied.attempt = true;
             }
+            applied.attempt = true;
             if event.historical {
                 self.advance_history(event.attempt.ts);
             }

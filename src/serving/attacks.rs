@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::detection::attacks::{
-    AccountId, Assessment, AttackMonitor, AttackOptions, HourMetrics, Protection, Reason, Stance, ThreatLog,
+    AccountId, Assessment, AttackMonitor, AttackOptions, Kept, Protection, Reason, Stance,
 };
 use crate::detection::attempt::{Attempt, Outcome, Timestamp};
 use crate::detection::verdict::{Measure, Verdict};
@@ -59,18 +58,6 @@ impl Standing {
     pub fn options(&self) -> &AttackOptions {
         &self.options
     }
-}
-
-/// What a node keeps of its watch over a restart, and what it needs to go on.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Kept {
-    /// The hours of the last week: what is usual.
-    pub hours: Vec<HourMetrics>,
-    /// The threat of a month.
-    pub log: ThreatLog,
-    /// The measures in force.
-    pub protection: Protection,
 }
 
 /// See the module documentation.
@@ -212,19 +199,20 @@ impl Attacks {
 
     /// What is to be kept over a restart.
     pub fn kept(&self, now: Timestamp) -> Kept {
-        self.look(|monitor| Kept {
-            hours: monitor.history(now),
-            log: monitor.log().clone(),
-            protection: monitor.protection().clone(),
-        })
+        self.look(|monitor| monitor.kept(now))
     }
 
-    /// Takes over what was kept.
+    /// Takes over what was kept. What happened lately comes back as [`Attacks::note`] is told it again.
     pub fn restore(&self, kept: &Kept, now: Timestamp) {
-        self.change(|monitor| {
-            monitor.restore(&kept.hours, &kept.log, now);
-            monitor.merge(&kept.protection, now);
-        });
+        let mut monitor = self.lock();
+        monitor.restore(kept, now);
+        let standing = self.standing.load();
+        self.publish(&monitor, standing.enabled, standing.concerned.clone());
+    }
+
+    /// Takes in what waits, so that nothing is dropped while very much is told at once. It may have to wait for a look.
+    pub fn digest(&self) {
+        self.take_in(&mut self.lock());
     }
 
     /// Whether any account is attacked, so that its name is worth remembering.

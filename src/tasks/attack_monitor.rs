@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::detection::attacks::{Assessment, Period, Protection, ThreatLevel};
+use crate::detection::attacks::{Assessment, Kept, Period, Protection, ThreatLevel};
 use crate::detection::attempt::Timestamp;
-use crate::serving::attacks::{Attacks, Kept};
+use crate::serving::attacks::Attacks;
 use crate::serving::scorer::Scorer;
 use crate::state::state_dir::StateDir;
 use crate::store::{Store, StoreError};

@@ -34,13 +34,13 @@ pub struct Replication {
     own: BootId,
     metrics: Arc<Metrics>,
     position: Mutex<Position>,
-    /// Entries up to here are in the counters already; they are only taken into the index.
+    /// Entries up to here are in the counters already; only the index and the watch for attacks take them.
     counted_upto: Position,
 }
 
 impl Replication {
     /// Starts at the beginning of the stream. What lies before `counted_upto` (the checkpoint) refills the index of
-    /// requests; what comes after it is counted.
+    /// requests and the watch for attacks; what comes after it is counted.
     pub fn new(
         store: Arc<dyn Store>,
         scorer: Arc<Scorer>,
@@ -93,7 +93,11 @@ impl Replication {
             if any {
                 let scorer = Arc::clone(&self.scorer);
                 // A panic in there has been logged; what it was about is lost to labels only.
-                let _ = tokio::task::spawn_blocking(move || scorer.digest()).await;
+                let digest = move || {
+                    scorer.digest();
+                    scorer.attacks().digest();
+                };
+                let _ = tokio::task::spawn_blocking(digest).await;
             }
             if !full {
                 self.scorer.read_to_the_end();

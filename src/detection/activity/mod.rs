@@ -194,6 +194,12 @@ impl Activity {
         self.pairs.get(&(user.short(), client_network(ip))).is_some_and(|pair| pair.at_home(ts))
     }
 
+    /// Whether `user` had logged in from the network of `ip` by `ts`, and did so later than 30 days before it. Of what has long
+    /// passed this is still known when [`Activity::at_home`] is not any more, which remembers the newest successes.
+    pub fn familiar(&self, user: Pseudonym, ip: IpAddr, ts: Timestamp) -> bool {
+        self.pairs.get(&(user.short(), client_network(ip))).is_some_and(|pair| pair.familiar(ts))
+    }
+
     /// Failures and successes of a week before `ts` with a value of an additional feature, by its hash, to the day.
     pub fn category_outcomes(&self, category: u64, ts: Timestamp) -> Counts {
         self.categories.get(&category).map_or_else(Counts::default, |category| category.outcomes(ts))

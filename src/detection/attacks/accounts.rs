@@ -4,8 +4,9 @@
 //! Networks where the account logged in within a day do not count, nor do those that fail often: they are loud on their
 //! own, and must not hide the quiet ones. What the caller takes for known good never comes here.
 //!
-//! Adding commutes as long as no cap makes an account forget something. Over the cap of bytes the accounts that fewest
-//! networks tried go first, so an attacker who makes up names pushes out made-up names.
+//! Adding commutes as long as no cap makes an account forget something. Over the cap of bytes accounts that very many networks
+//! tried keep the newest of these; then the accounts that fewest networks tried go first, so an attacker who makes up
+//! names pushes out made-up names.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,8 +15,10 @@ use super::{AccountId, AttackOptions};
 use crate::detection::activity::{DAY_MS, HOUR_MS};
 use crate::detection::attempt::Timestamp;
 
-/// Networks kept per account.
-const NETWORKS_KEPT: usize = 64;
+/// Networks kept per account …
+const NETWORKS_KEPT: usize = 1024;
+/// … and those that an account with more than twice as many is cut down to before any account has to go.
+const NETWORKS_LEFT: usize = 64;
 /// Failures kept per network: as many make it a loud one.
 const TRIES_KEPT: usize = 4;
 /// Networks with successes kept per account.
@@ -68,7 +71,7 @@ pub struct AccountReport {
     pub score: f64,
     /// Strange networks that failed rarely, within an hour.
     pub networks_hour: u32,
-    /// The same within a day, up to 64.
+    /// The same within a day, up to 1024.
     pub networks_day: u32,
     /// Failures from the networks of the hour.
     pub failures_hour: u32,
@@ -121,8 +124,11 @@ impl Account {
             None => self.untagged = self.untagged.max(at),
         }
         let order = |source: &Source| (source.newest(), source.network);
-        if let Some(source) = self.sources.iter_mut().find(|source| source.network == network) {
+        // Who failed lately fails again: from the newest on.
+        let source = if let Some(place) = self.sources.iter().rposition(|source| source.network == network) {
+            let mut source = self.sources.remove(place);
             source.add(at);
+            source
         } else {
             if self.sources.len() >= NETWORKS_KEPT {
                 if order(&self.sources[0]) > (at, network) {
@@ -132,9 +138,20 @@ impl Account {
             }
             let mut tries = [0; TRIES_KEPT];
             tries[TRIES_KEPT - 1] = at;
-            self.sources.push(Source { network, tries });
+            Source { network, tries }
+        };
+        let place = self.sources.partition_point(|known| order(known) < order(&source));
+        self.sources.insert(place, source);
+    }
+
+    /// Keeps the newest networks only where there are many, so that there is room for a while. Returns whether there were.
+    fn cut_down(&mut self) -> bool {
+        let many = self.sources.len() > 2 * NETWORKS_LEFT;
+        if many {
+            self.sources.drain(..self.sources.len() - NETWORKS_LEFT);
+            self.sources.shrink_to_fit();
         }
-        self.sources.sort_unstable_by_key(order);
+        many
     }
 
     fn forget(&mut self, until: u32) {
@@ -215,7 +232,9 @@ impl Accounts {
         entry.failure(second(ts), network, tag);
         self.bytes = self.bytes - before + entry.bytes();
         while self.bytes > bytes_max && !self.map.is_empty() {
-            self.evict();
+            if !self.cut_down() {
+                self.evict();
+            }
         }
     }
 
@@ -257,6 +276,23 @@ impl Accounts {
         } else {
             self.bytes = self.bytes - before + after;
         }
+    }
+
+    /// As [`forget`](Self::forget) for all accounts.
+    pub fn forget_all(&mut self, until: Timestamp) {
+        self.map.retain(|_, entry| {
+            entry.forget(second(until));
+            !entry.sources.is_empty()
+        });
+        self.bytes = self.map.values().map(Account::bytes).sum();
+    }
+
+    fn cut_down(&mut self) -> bool {
+        let cut = self.map.values_mut().filter_map(|entry| entry.cut_down().then_some(())).count() > 0;
+        if cut {
+            self.bytes = self.map.values().map(Account::bytes).sum();
+        }
+        cut
     }
 
     fn remove(&mut self, account: AccountId) {

@@ -33,6 +33,8 @@ struct Hour {
     failing: Unique,
     successes: u64,
     newest: Option<Timestamp>,
+    /// It was found to have more than its share, and next to no user lives there: it says nothing about what is usual.
+    jumped: bool,
 }
 
 /// A country, or a part of one, whose share has jumped.
@@ -77,6 +79,26 @@ impl Countries {
             hour.failing.add(account);
             hour.newest = hour.newest.max(Some(ts));
         });
+    }
+
+    /// Notes what [`found`](Self::found) has found at `now`: the hours of such an attack do not become usual.
+    pub fn note(&mut self, found: &[CountryReport], now: Timestamp) {
+        let last = hour_of(now);
+        for report in found.iter().filter(|report| report.blockable) {
+            let shares = if report.region.subdivision.is_none() { &mut self.whole } else { &mut self.parts };
+            let hours = shares.0.get_mut(&report.region).into_iter();
+            hours.flat_map(|hours| hours.range_mut(last - JUDGED + 1..=last)).for_each(|(_, hour)| hour.jumped = true);
+        }
+    }
+
+    /// Forgets the failures up to `until` that could still be judged, and those of its hour.
+    pub fn forget_failures(&mut self, until: Timestamp) {
+        let last = hour_of(until);
+        for hours in self.whole.0.values_mut().chain(self.parts.0.values_mut()) {
+            for (_, hour) in hours.range_mut(last - JUDGED + 1..=last) {
+                (hour.failing, hour.newest) = (Unique::default(), None);
+            }
+        }
     }
 
     /// Somebody logged in from `region`.
@@ -163,7 +185,7 @@ impl Shares {
             return Vec::new();
         }
         let past = |hours: &BTreeMap<i64, Hour>| -> u64 {
-            hours.range(before.clone()).map(|(_, hour)| hour.failing.count()).sum()
+            hours.range(before.clone()).filter(|(_, hour)| !hour.jumped).map(|(_, hour)| hour.failing.count()).sum()
         };
         let successes = |hours: &BTreeMap<i64, Hour>| -> u64 {
             hours.range(*before.start()..=last).map(|(_, hour)| hour.successes).sum()
@@ -243,6 +265,29 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].region, found[0].accounts, found[0].blockable), (country("BR"), 40, true));
         assert_eq!(found[0].evidence, at(86_400 + 39 * 30));
+    }
+
+    #[test]
+    fn an_attack_from_a_country_does_not_hide_the_next_one_from_there_and_users_who_live_there_make_it_usual() {
+        for users in [false, true] {
+            let mut countries = day();
+            let mut rng = Rng::new(2, "test/countries");
+            let mut attack = |countries: &mut Countries, hour: i64| {
+                for nth in 0..60 {
+                    countries.failure(at(hour * 3600 + nth), country("BR"), rng.next_u64());
+                }
+                for _ in 0..if users { 20 } else { 0 } {
+                    countries.success(at(hour * 3600), country("BR"));
+                }
+                let found = countries.found(at(hour * 3600 + 60), &AttackOptions::default());
+                countries.note(&found, at(hour * 3600 + 60));
+                found.len()
+            };
+            let found: Vec<usize> = [24, 27, 30, 33].map(|hour| attack(&mut countries, hour)).to_vec();
+
+            let expected = if users { [1, 1, 1, 0] } else { [1, 1, 1, 1] };
+            assert_eq!(found, expected, "users live there: {users}");
+        }
     }
 
     #[test]

@@ -28,9 +28,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use accounts::AccountReport;
-pub use baseline::Spike;
+pub use baseline::{Baseline, Spike};
 pub use countries::CountryReport;
-pub use monitor::{Assessment, AttackMonitor, MonitorStats};
+pub use monitor::{Assessment, AttackMonitor, Kept, MonitorStats};
 pub use options::AttackOptions;
 pub use protection::{Protection, Reason, Settings, Stance};
 pub use report::{Period, Report, ThreatLog};

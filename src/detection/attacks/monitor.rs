@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::accounts::Accounts;
-use super::baseline::spike;
+use super::baseline::Baseline;
 use super::countries::Countries;
 use super::hash::Keyed;
 use super::spray::Spray;
@@ -38,6 +40,22 @@ pub struct Assessment {
     pub settings: Settings,
 }
 
+/// What a node keeps of its watch over a restart. What happened lately is not in it: that is counted again.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// The hours of the last week.
+    pub hours: Vec<HourMetrics>,
+    /// What of them is usual.
+    pub baseline: Baseline,
+    /// The threat of a month.
+    pub log: ThreatLog,
+    /// The threat as it stood.
+    pub threat: Threat,
+    /// The measures in force.
+    pub protection: Protection,
+}
+
 /// How much is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MonitorStats {
@@ -62,6 +80,7 @@ pub struct AttackMonitor {
     accounts: Accounts,
     spray: Spray,
     countries: Countries,
+    baseline: Baseline,
     newest_failure: Option<Timestamp>,
     threat: Threat,
     log: ThreatLog,
@@ -79,6 +98,7 @@ impl AttackMonitor {
             accounts: Accounts::default(),
             spray: Spray::default(),
             countries: Countries::default(),
+            baseline: Baseline::default(),
             newest_failure: None,
             threat: Threat::default(),
             log: ThreatLog::default(),
@@ -117,21 +137,25 @@ impl AttackMonitor {
             return;
         }
         let (ts, account, network) = (attempt.ts, AccountId::from(attempt.user), client_network(attempt.client_ip));
+        let hashed = self.hash.number(account.number());
         match outcome {
             Outcome::Unknown | Outcome::Blocked => {}
             Outcome::Success => {
                 self.accounts.success(ts, account, network);
                 self.spray.success(ts, account, network, &self.options);
+                self.windows.success(ts, hashed);
                 if let Some(region) = attempt.client.region() {
                     self.countries.success(ts, region);
                 }
             }
             Outcome::Failure if at_home => self.windows.failure(ts, None),
             Outcome::Failure => {
-                let tag = attempt.password.map(|tag| tag.0);
-                let hashed = self.hash.number(account.number());
                 self.windows.failure(ts, Some((self.hash.ip(network), hashed)));
                 // What a reset has ended may still be told by a node that was slow.
+                if self.protection.reset_at().is_some_and(|reset| ts <= reset) {
+                    return;
+                }
+                let tag = attempt.password.map(|tag| tag.0);
                 if self.protection.account_reset(account).is_none_or(|reset| ts > reset) {
                     self.accounts.failure(ts, account, network, tag, self.options.accounts_bytes_max);
                 }
@@ -165,6 +189,8 @@ impl AttackMonitor {
         let mut signals = signals(&findings, &self.options);
         signals.retain(|signal| signal.evidence_ms > reset);
         let found = signals.iter().map(|signal| signal.threat).fold(0.0, f64::max);
+        self.baseline.note(&self.windows, now, ThreatLevel::of(found) > ThreatLevel::None, &self.options);
+        self.countries.note(&findings.countries, now);
         let before = self.threat.level();
         self.threat = self.threat.next(found, now, &self.options);
         let (spray, most) = (&self.spray, self.options.shared_network_accounts);
@@ -184,7 +210,7 @@ impl AttackMonitor {
             accounts: self.accounts.attacked(now, &self.options, FOUND_MAX),
             sprays: self.spray.found(now, &self.options, FOUND_MAX),
             countries: self.countries.found(now, &self.options),
-            spike: spike(&self.windows, now, &self.options),
+            spike: self.baseline.spike(&self.windows, now, &self.options),
             newest_failure: self.newest_failure,
         }
     }
@@ -214,7 +240,7 @@ impl AttackMonitor {
         self.windows.window(now, seconds)
     }
 
-    /// The hours of the last week; to be kept for [`AttackMonitor::restore`].
+    /// The hours of the last week.
     pub fn history(&self, now: Timestamp) -> Vec<HourMetrics> {
         self.windows.history(now)
     }
@@ -249,24 +275,54 @@ impl AttackMonitor {
         self.log.report(period, now)
     }
 
-    /// Takes over what another node shares. What was held against an account that was reset there is forgotten here, too.
+    /// Takes over what another node shares. What a reset there has ended speaks for nothing here, too.
     pub fn merge(&mut self, protection: &Protection, now: Timestamp) {
+        let before = self.protection.reset_at();
         for (account, reset) in self.protection.merge(protection, now, &self.options) {
             self.accounts.forget(account, reset);
         }
+        if let Some(reset) = self.protection.reset_at().filter(|reset| Some(*reset) > before) {
+            self.forget_before(reset);
+        }
     }
 
-    /// Takes over what this node kept over a restart: hours for the baseline and the log. Counters of the last day are not
-    /// kept; they fill again.
-    pub fn restore(&mut self, hours: &[HourMetrics], log: &ThreatLog, now: Timestamp) {
-        self.windows.restore(hours, now);
-        self.log.merge(log, now);
+    /// What this node needs to go on after a restart besides what it can count again.
+    pub fn kept(&self, now: Timestamp) -> Kept {
+        Kept {
+            hours: self.history(now),
+            baseline: self.baseline.clone(),
+            log: self.log.clone(),
+            threat: self.threat,
+            protection: self.protection.clone(),
+        }
     }
 
-    /// Ends all measures and the threat. What is counted stays, but only what happens after `now` speaks again.
+    /// Takes over what this node kept over a restart, before it counts anything. What happened lately is not kept: it is
+    /// counted again.
+    pub fn restore(&mut self, kept: &Kept, now: Timestamp) {
+        self.windows.restore(&kept.hours, now);
+        self.baseline.restore(&kept.baseline, now);
+        self.log.merge(&kept.log, now);
+        self.merge(&kept.protection, now);
+        if let Some(watched) = self.log.resume(&kept.log, now) {
+            self.threat = kept.threat.resumed(watched);
+        }
+    }
+
+    /// Ends all measures and the threat. What is counted stays, but only what happens after `now` speaks, also on nodes that
+    /// hear of the reset by [`AttackMonitor::merge`].
     pub fn reset_protection(&mut self, now: Timestamp) {
         self.protection.reset_protection(now);
+        self.forget_before(now);
+    }
+
+    fn forget_before(&mut self, reset: Timestamp) {
         self.threat = Threat::default();
+        self.accounts.forget_all(reset);
+        self.spray.forget_failures(reset);
+        self.countries.forget_failures(reset);
+        self.windows.reset(reset);
+        self.newest_failure = self.newest_failure.filter(|newest| *newest > reset);
     }
 
     /// Ends the measures for one account and forgets what was held against it: for a day, attempts from before `now` count

@@ -136,6 +136,14 @@ impl ThreatLog {
         }
     }
 
+    /// Takes over until when `other`, this node before its restart, watched which threat, so that the threat that goes on is no
+    /// rise. Returns that time; `None` where it is not known, or lies after `now`.
+    pub fn resume(&mut self, other: &Self, now: Timestamp) -> Option<Timestamp> {
+        let (ts, threat) = other.last.filter(|&(ts, threat)| ts <= now.millis() && (0.0..=1.0).contains(&threat))?;
+        self.last = Some((ts, threat));
+        Some(Timestamp::from_millis(ts))
+    }
+
     /// Sums up the period that ends with the hour of `now`.
     pub fn report(&self, period: Period, now: Timestamp) -> Report {
         let last = hour_of(now);

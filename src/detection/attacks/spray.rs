@@ -180,6 +180,16 @@ impl Spray {
         });
     }
 
+    /// Forgets the failures up to and with `until`.
+    pub fn forget_failures(&mut self, until: Timestamp) {
+        let until = until.millis();
+        self.tags.retain(|_, tag| {
+            trim(&mut tag.networks, until);
+            trim(&mut tag.accounts, until)
+        });
+        self.networks.retain(|_, network| trim(&mut network.failed, until) || !network.succeeded.0.is_empty());
+    }
+
     /// Password tags and networks followed, and estimated bytes.
     pub fn stats(&self) -> (usize, usize, usize) {
         let accounts = |recent: &Recent<AccountId>| recent.0.capacity() * size_of::<(i64, AccountId)>();

@@ -117,21 +117,106 @@ fn a_slow_slash_24_is_known_within_three_hours() {
 }
 
 #[test]
-fn a_reset_holds_until_something_new_happens() {
+fn after_a_reset_only_what_comes_after_it_counts_on_every_node() {
+    let (mut one, mut other) = (site(), site());
+    let start = 3 * DAY_S;
+    // Everything at once: many networks at one account, a spray, a spike, and a country.
+    let attempt = |nth: i64| {
+        let (user, tag) = if nth % 2 == 0 { (1007, nth as u64 + 5000) } else { (nth as u64, 7) };
+        login(start + nth, user, bot(nth as u64), Some(tag))
+    };
+    for monitor in [&mut one, &mut other] {
+        (0..300).for_each(|nth| fail(monitor, &attempt(nth)));
+        let found = monitor.assess(at(start + 300));
+        assert!(found.level == ThreatLevel::Severe && !found.findings.sprays.is_empty(), "{found:?}");
+        assert!(found.findings.accounts.len() == 1 && found.findings.countries.len() == 1, "{found:?}");
+    }
+    let before = one.window(at(start + 300), 3600);
+
+    one.reset_protection(at(start + 301));
+    other.merge(one.protection(), at(start + 303));
+
+    for monitor in [&mut one, &mut other] {
+        // One failure more from a new network, and one of before that is told late.
+        fail(monitor, &attempt(304));
+        fail(monitor, &attempt(299));
+        let found = monitor.assess(at(start + 305));
+        assert_eq!((found.level, found.threat, found.signals.len()), (ThreatLevel::None, 0.0, 0), "{found:?}");
+        assert!(found.findings.accounts.is_empty() && found.findings.sprays.is_empty(), "{found:?}");
+        assert_eq!(monitor.stance(at(start + 305), bot(1), AccountId(1007), None, false), Stance::default());
+        let hour = monitor.window(at(start + 305), 3600);
+        assert_eq!((hour.attempts, hour.failures), (before.attempts + 2, before.failures + 2), "what is counted stays");
+        // Hearing of it once more ends nothing, and an attack that goes on is one again.
+        monitor.merge(&Protection::default(), at(start + 306));
+        (310..338).for_each(|nth| fail(monitor, &attempt(nth)));
+        let again = monitor.assess(at(start + 338));
+        let counted = again.findings.accounts.first().map(|report| report.networks_hour);
+        assert_eq!((again.level, counted), (ThreatLevel::High, Some(15)), "{again:?}");
+    }
+}
+
+#[test]
+fn a_spray_without_tags_is_known_before_the_sixtieth_attempt_also_an_hour_after_an_attack() {
+    for (hours, attack) in [(26, false), (26, true), (80, true), (200, true)] {
+        let mut monitor = AttackMonitor::new(AttackOptions::default(), [1, 2]);
+        let mut rng = Rng::new(1, "test/attacks/young");
+        for nth in 0..hours * 20 {
+            let user = rng.below(200);
+            let attempt = login(nth * 180, 1000 + user, [10, 0, user as u8, 1].into(), None);
+            monitor.attempt(&attempt);
+            monitor.outcome(&attempt, Outcome::Success, true);
+            if attack && nth >= (hours - 1) * 20 {
+                let first = (nth - (hours - 1) * 20) * 25;
+                (first..first + 25)
+                    .for_each(|bots| fail(&mut monitor, &login(nth * 180, 1007, bot(bots as u64), None)));
+            }
+            monitor.assess(attempt.ts);
+        }
+        // Half an hour of quiet, so that the account has been forgotten before the spray ends.
+        let start = hours * 3600 + 3600;
+        let spray = |nth: i64| login(start + nth * 20, 9000 + nth as u64, [192, 0, (nth % 40) as u8, 1].into(), None);
+        monitor.assess(at(start));
+        let detected = (0..1000).find(|&nth| {
+            fail(&mut monitor, &spray(nth));
+            let found = monitor.assess(at(start + nth * 20));
+            found.signals.iter().any(|signal| signal.kind == SignalKind::Spike)
+        });
+
+        println!("{hours} h old, attacked an hour ago: {attack}: spike at attempt {detected:?}");
+        assert!(detected.is_some_and(|nth| nth < 60), "{hours} hours, {attack}: {detected:?}");
+    }
+}
+
+#[test]
+fn what_a_node_keeps_over_a_restart_lets_the_threat_and_the_log_go_on() {
     let mut monitor = site();
-    for nth in 0..200 {
+    for nth in 0..300 {
         fail(&mut monitor, &login(3 * DAY_S + nth, 1007, bot(nth as u64), None));
     }
-    let end = 3 * DAY_S + 200;
-    assert!(monitor.assess(at(end)).level >= ThreatLevel::High);
-    monitor.reset_protection(at(end));
+    let end = 3 * DAY_S + 300;
+    let threat = monitor.assess(at(end)).threat;
+    let written = serde_json::to_vec(&monitor.kept(at(end))).unwrap();
+    let restarted = |after: i64| {
+        let mut monitor = AttackMonitor::new(AttackOptions::default(), [3, 4]);
+        monitor.restore(&serde_json::from_slice(&written).unwrap(), at(end + after));
+        let found = monitor.assess(at(end + after));
+        (found.threat, found.risen, monitor.report(Period::Daily, at(end + after)).event_count)
+    };
+    let events = monitor.report(Period::Daily, at(end)).event_count;
 
-    assert_eq!(monitor.assess(at(end + 1)).level, ThreatLevel::None);
-    assert_eq!(monitor.stance(at(end + 1), bot(1), AccountId(1007), None, false), Stance::default());
-    fail(&mut monitor, &login(end + 2, 1007, bot(777), None));
-    assert!(monitor.assess(at(end + 2)).level >= ThreatLevel::High);
-    monitor.reset_account(AccountId(1007), at(end + 3));
-    assert!(!monitor.assess(at(end + 4)).findings.accounts.iter().any(|report| report.account == AccountId(1007)));
+    assert!(threat >= 0.9, "{threat}");
+    assert_eq!(restarted(5), (threat, false, events));
+    assert_eq!(restarted(3 * 3600), (0.0, false, events), "it has fallen while nobody watched");
+
+    // A reset that was kept also holds for what is counted again.
+    monitor.reset_protection(at(end));
+    let mut after = AttackMonitor::new(AttackOptions::default(), [3, 4]);
+    after.restore(&monitor.kept(at(end + 1)), at(end + 1));
+    for nth in 0..300 {
+        fail(&mut after, &login(3 * DAY_S + nth, 1007, bot(nth as u64), None));
+    }
+    let found = after.assess(at(end + 2));
+    assert_eq!((found.threat, found.findings.accounts.len()), (0.0, 0), "{found:?}");
 }
 
 #[test]

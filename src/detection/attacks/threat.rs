@@ -124,6 +124,7 @@ pub fn signals(found: &Findings, options: &AttackOptions) -> Vec<Signal> {
 
 /// The threat as it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Threat {
     /// 0–1.
     pub threat: f64,
@@ -137,6 +138,15 @@ impl Threat {
     /// The level that it is.
     pub fn level(self) -> ThreatLevel {
         ThreatLevel::of(self.threat)
+    }
+
+    /// The threat after nobody has watched since `watched`: if it is less by now, it has been since then. Numbers that cannot
+    /// be are none.
+    pub fn resumed(self, watched: Timestamp) -> Self {
+        let watched = watched.millis();
+        let threat = if (0.0..=1.0).contains(&self.threat) { self.threat } else { 0.0 };
+        let below_since = Some(self.below_since.unwrap_or(watched).min(watched));
+        Self { threat, below_since, fallen_until: self.fallen_until.min(watched) }
     }
 
     /// What follows when `found` (0–1) is found at `now`: more counts at once. Less counts after it has stayed less for

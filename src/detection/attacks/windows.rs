@@ -33,7 +33,8 @@ pub struct Metrics {
     pub failures: u64,
     /// Failures of users at networks where they are not known.
     pub strange_failures: u64,
-    /// Different client addresses (exact up to 64, then within 2.3 % standard error; so are the next three).
+    /// Different client addresses (exact up to 64, then within 2.3 % standard error and never more than attempts; so are the
+    /// next three, with what they are counted of).
     pub unique_ips: u64,
     /// Different users.
     pub unique_users: u64,
@@ -41,6 +42,8 @@ pub struct Metrics {
     pub strange_networks: u64,
     /// Different users with strange failures.
     pub strange_users: u64,
+    /// Different users who logged in, wherever from.
+    pub users_logged_in: u64,
     /// Attempts per address.
     pub attempts_per_ip: f64,
     /// Attempts per user.
@@ -77,6 +80,7 @@ struct Bucket {
     users: Unique,
     strange_networks: Unique,
     strange_users: Unique,
+    logged_in: Unique,
 }
 
 impl Bucket {
@@ -88,18 +92,28 @@ impl Bucket {
         self.users.merge(&other.users);
         self.strange_networks.merge(&other.strange_networks);
         self.strange_users.merge(&other.strange_users);
+        self.logged_in.merge(&other.logged_in);
     }
 
     fn metrics(&self) -> Metrics {
-        let (unique_ips, unique_users) = (self.ips.count(), self.users.count());
+        self.metrics_of_at_least(&Metrics::default())
+    }
+
+    /// The numbers, where of what is different there are known to be at least so many.
+    fn metrics_of_at_least(&self, least: &Metrics) -> Metrics {
+        // An estimate may lie above what there can have been.
+        let count = |unique: &Unique, least: u64, counted: u64| unique.count().max(least).min(counted);
+        let unique_ips = count(&self.ips, least.unique_ips, self.attempts);
+        let unique_users = count(&self.users, least.unique_users, self.attempts);
         Metrics {
             attempts: self.attempts,
             failures: self.failures,
             strange_failures: self.strange_failures,
             unique_ips,
             unique_users,
-            strange_networks: self.strange_networks.count(),
-            strange_users: self.strange_users.count(),
+            strange_networks: count(&self.strange_networks, least.strange_networks, self.strange_failures),
+            strange_users: count(&self.strange_users, least.strange_users, self.strange_failures),
+            users_logged_in: self.logged_in.count().max(least.users_logged_in),
             attempts_per_ip: ratio(self.attempts, unique_ips),
             attempts_per_user: ratio(self.attempts, unique_users),
             ips_per_user: ratio(unique_ips, unique_users),
@@ -107,7 +121,7 @@ impl Bucket {
     }
 
     fn bytes(&self) -> usize {
-        let sets = [&self.ips, &self.users, &self.strange_networks, &self.strange_users];
+        let sets = [&self.ips, &self.users, &self.strange_networks, &self.strange_users, &self.logged_in];
         size_of::<Self>() + sets.map(Unique::heap_bytes).iter().sum::<usize>()
     }
 }
@@ -128,12 +142,21 @@ impl<const WIDTH_MS: i64, const KEEP: usize> Ring<WIDTH_MS, KEEP> {
         change(self.0.entry(number).or_default());
     }
 
-    fn window(&self, now: Timestamp, seconds: u32) -> Metrics {
+    fn window(&self, now: Timestamp, seconds: u32) -> Bucket {
         let last = now.millis().div_euclid(WIDTH_MS);
         let first = now.plus_millis(-i64::from(seconds) * 1000).millis().div_euclid(WIDTH_MS);
         let mut sum = Bucket::default();
         self.0.range(first + 1..=last).for_each(|(_, bucket)| sum.merge(bucket));
-        sum.metrics()
+        sum
+    }
+
+    /// Forgets the strangers of the buckets up to and with that of `until`.
+    fn forget_strangers(&mut self, until: Timestamp) {
+        for (_, bucket) in self.0.range_mut(..=until.millis().div_euclid(WIDTH_MS)) {
+            bucket.strange_failures = 0;
+            bucket.strange_networks = Unique::default();
+            bucket.strange_users = Unique::default();
+        }
     }
 }
 
@@ -145,6 +168,8 @@ pub struct Windows {
     hours: Ring<HOUR_MS, HOURS_KEPT>,
     /// Hours that were restored: sets are not stored, so these cannot be added to.
     past: BTreeMap<i64, Metrics>,
+    /// Strangers up to here count in the short windows no more.
+    reset: Option<Timestamp>,
 }
 
 impl Windows {
@@ -159,14 +184,41 @@ impl Windows {
 
     /// Counts that an attempt failed; for one of a stranger with the keyed hashes of network and user.
     pub fn failure(&mut self, ts: Timestamp, stranger: Option<(u64, u64)>) {
-        self.update(ts, |bucket| {
-            bucket.failures += 1;
+        let strange = move |bucket: &mut Bucket| {
             if let Some((network, user)) = stranger {
                 bucket.strange_failures += 1;
                 bucket.strange_networks.add(network);
                 bucket.strange_users.add(user);
             }
+        };
+        let speaks = self.reset.is_none_or(|reset| ts > reset);
+        let lately = |bucket: &mut Bucket| {
+            bucket.failures += 1;
+            if speaks {
+                strange(bucket);
+            }
+        };
+        self.fine.update(ts, lately);
+        self.minutes.update(ts, lately);
+        self.hours.update(ts, |bucket| {
+            bucket.failures += 1;
+            strange(bucket);
         });
+    }
+
+    /// Counts that a user logged in, by the keyed hash of the user.
+    pub fn success(&mut self, ts: Timestamp, user: u64) {
+        self.update(ts, |bucket| bucket.logged_in.add(user));
+    }
+
+    /// From now on strangers up to `until` count in no window up to an hour, also when they are told later. Those of the
+    /// minute of `until` that were told already go with them. What is usual stays.
+    pub fn reset(&mut self, until: Timestamp) {
+        if self.reset < Some(until) {
+            self.reset = Some(until);
+            self.fine.forget_strangers(until);
+            self.minutes.forget_strangers(until);
+        }
     }
 
     fn update(&mut self, ts: Timestamp, change: impl Fn(&mut Bucket)) {
@@ -177,12 +229,35 @@ impl Windows {
 
     /// What happened in the last `seconds`, one of [`WINDOWS_S`], before `now`. Other lengths take the buckets of the next
     /// longer window. Costs up to 180 merges: for once a second, not for each login.
+    ///
+    /// Of hours from before a restart that could not be counted again only numbers are known: their attempts and failures
+    /// add up, and of what is different there are at least as many as in the busiest of them.
     pub fn window(&self, now: Timestamp, seconds: u32) -> Metrics {
         match seconds {
-            0..=900 => self.fine.window(now, seconds),
-            901..=3600 => self.minutes.window(now, seconds),
-            _ => self.hours.window(now, seconds),
+            0..=900 => self.fine.window(now, seconds).metrics(),
+            901..=3600 => self.minutes.window(now, seconds).metrics(),
+            _ => self.with_past(self.hours.window(now, seconds), now, seconds),
         }
+    }
+
+    fn with_past(&self, mut sum: Bucket, now: Timestamp, seconds: u32) -> Metrics {
+        let first = hour_of(now.plus_millis(-i64::from(seconds) * 1000));
+        let mut most = Metrics::default();
+        for (hour, stored) in self.past.range(first + 1..=hour_of(now)) {
+            let empty = Bucket::default();
+            let live = self.hours.0.get(hour).unwrap_or(&empty);
+            if stored.attempts > live.attempts {
+                sum.attempts += stored.attempts - live.attempts;
+                sum.failures += stored.failures.saturating_sub(live.failures);
+                sum.strange_failures += stored.strange_failures.saturating_sub(live.strange_failures);
+                most.unique_ips = most.unique_ips.max(stored.unique_ips);
+                most.unique_users = most.unique_users.max(stored.unique_users);
+                most.strange_networks = most.strange_networks.max(stored.strange_networks);
+                most.strange_users = most.strange_users.max(stored.strange_users);
+                most.users_logged_in = most.users_logged_in.max(stored.users_logged_in);
+            }
+        }
+        sum.metrics_of_at_least(&most)
     }
 
     /// The hours of the last week up to that of `now`, the present one included as far as it has come, ascending. Hours
@@ -214,8 +289,16 @@ impl Windows {
 
     /// Networks with strange failures in the hour `hour` since the epoch: [`Self::hour`] without the rest.
     pub fn strange_networks(&self, hour: i64) -> u64 {
-        let live = self.hours.0.get(&hour).map_or(0, |bucket| bucket.strange_networks.count());
+        let live =
+            self.hours.0.get(&hour).map_or(0, |bucket| bucket.strange_networks.count().min(bucket.strange_failures));
         let stored = self.past.get(&hour).map_or(0, |metrics| metrics.strange_networks);
+        live.max(stored)
+    }
+
+    /// Users who logged in in the hour `hour` since the epoch.
+    pub fn users_logged_in(&self, hour: i64) -> u64 {
+        let live = self.hours.0.get(&hour).map_or(0, |bucket| bucket.logged_in.count());
+        let stored = self.past.get(&hour).map_or(0, |metrics| metrics.users_logged_in);
         live.max(stored)
     }
 
@@ -304,10 +387,50 @@ mod tests {
             }
         }
 
-        let bound = (FINE_KEPT + MINUTES_KEPT + HOURS_KEPT) * (4 * 2048 + size_of::<Bucket>());
+        let bound = (FINE_KEPT + MINUTES_KEPT + HOURS_KEPT) * (5 * 2048 + size_of::<Bucket>());
         assert!(windows.bytes() <= bound, "{} of {bound}", windows.bytes());
         let hour = windows.window(at(720_000 + 999), 900);
         assert!(hour.unique_ips.abs_diff(180 * 400) < 180 * 400 * 7 / 100, "{}", hour.unique_ips);
+    }
+
+    #[test]
+    fn there_are_never_more_addresses_networks_or_users_than_attempts_and_failures_of_them() {
+        let (mut above, mut rng) = (0, Rng::new(4, "test/windows"));
+        for number in 400..600 {
+            let mut windows = Windows::default();
+            for _ in 0..number {
+                windows.attempt(at(0), rng.next_u64(), rng.next_u64());
+                windows.failure(at(0), Some((rng.next_u64(), rng.next_u64())));
+            }
+            above += usize::from(windows.hours.0.values().any(|bucket| bucket.ips.count() > number));
+            for seconds in WINDOWS_S {
+                let metrics = windows.window(at(1), seconds);
+                let most = metrics.unique_ips.max(metrics.unique_users);
+                assert!(most <= number && metrics.attempts_per_ip >= 1.0, "{metrics:?}");
+                assert!(metrics.strange_networks.max(metrics.strange_users) <= number, "{metrics:?}");
+            }
+            assert!(windows.strange_networks(hour_of(at(0))) <= number);
+        }
+        assert!(above > 20, "estimates are as often too high as too low: {above}");
+    }
+
+    #[test]
+    fn days_and_weeks_know_hours_of_before_a_restart() {
+        let mut before = Windows::default();
+        for nth in 0..100 {
+            before.attempt(at(nth * 3600), nth as u64, 1);
+        }
+        let now = at(99 * 3600 + 10);
+        let mut after = Windows::default();
+        after.restore(&before.history(now), now);
+        // The last 24 hours are counted again.
+        for nth in 76..100 {
+            after.attempt(at(nth * 3600), nth as u64, 1);
+        }
+
+        assert_eq!(after.window(now, 86_400), before.window(now, 86_400));
+        let week = after.window(now, 604_800);
+        assert_eq!((week.attempts, week.unique_ips, week.unique_users), (100, 24, 1));
     }
 
     #[test]

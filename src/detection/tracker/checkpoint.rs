@@ -88,7 +88,7 @@ impl Tracker {
     }
 
     /// The live requests whose outcome may still come, oldest first, as events that nobody sent.
-    fn open_requests(&self) -> Vec<AttemptEvent> {
+    pub fn open_requests(&self) -> Vec<AttemptEvent> {
         let open = |outcome| matches!(outcome, None | Some(Outcome::Unknown));
         let mut entries: Vec<_> =
             self.index.values().map(Box::as_ref).filter(|known| !known.historical && open(known.outcome)).collect();

@@ -367,6 +367,45 @@ fn d49_hours_threats_and_measures_outlive_a_restart() {
 }
 
 #[test]
+fn what_the_stream_tells_from_before_a_checkpoint_is_counted_by_the_watch_once_and_at_home_is_at_home() {
+    let before = site(|_| {});
+    // A day ago alice logged in; now she slips once at home and logs in thirty times: more than are remembered.
+    before.tell(0, HOME, "alice", true);
+    before.tell(86_400, HOME, "alice", false);
+    (1..=30).for_each(|nth| before.tell(86_400 + nth, HOME, "alice", true));
+    (40..60).for_each(|nth| before.tell(86_400 + nth, &network(nth), "bob", false));
+    // One attempt is open, and announced.
+    before.score(86_470, STRANGE, &json!({}));
+    before.scorer.announce_all(at(86_471), 1);
+    let end = 86_472;
+    let known = |site: &Site| {
+        let bob = site.scorer.attacks().look(|monitor| monitor.account(site.account("bob"), at(end)));
+        (site.attempts(end), bob.map(|report| (report.networks_hour, report.failures_hour)))
+    };
+    assert_eq!(known(&before), ((52, 20), Some((20, 20))));
+    let (_, entries) = before.log.oldest(1000).expect("something waits");
+    let events: Vec<_> =
+        entries.iter().map(|entry| AttemptEvent::decode(&entry.event).expect("just encoded")).collect();
+    let checkpoint = before.scorer.checkpoint(at(end));
+
+    let after = site(|_| {});
+    assert!(after.scorer.restore(&checkpoint, at(end)).counters);
+    // Up to the position of the checkpoint, and what lies behind it though the counters hold it; one is told twice.
+    let (first, rest) = events.split_at(events.len() / 2);
+    first.iter().for_each(|event| after.scorer.remember(event));
+    first.iter().take(5).for_each(|event| after.scorer.remember(event));
+    for event in rest {
+        assert_eq!(after.scorer.apply_remote(event, BootId([2; 16])), crate::detection::tracker::Applied::default());
+    }
+    assert_eq!(known(&after), known(&before));
+
+    // The outcome of the open attempt comes: counted once.
+    let told = json!({ "request_id": format!("86470-{STRANGE}"), "success": false });
+    after.scorer.outcome(record(&told), at(end)).expect("it is known");
+    assert_eq!(after.attempts(end), (52, 21));
+}
+
+#[test]
 fn more_news_than_fit_are_dropped_and_counted() {
     let site = site(|_| {});
     site.tell(0, STRANGE, "bob", false);

@@ -19,9 +19,14 @@ impl Scorer {
         {
             state.inbox.put(News::Missed { from, to });
         }
+        if event.origin != own && state.tracker.counted(event) {
+            state.heard.heard(event);
+            drop(state);
+            self.remember(event);
+            return Applied::default();
+        }
         let at_home = event.outcome.is_some() && state.at_home(&event.attempt);
         let applied = state.tracker.apply_remote(event, own);
-        let watched = !event.historical && !self.site.load().trusts(&event.attempt);
         if event.origin != own {
             state.heard.heard(event);
         }
@@ -32,16 +37,32 @@ impl Scorer {
             state.pending.remove(event.attempt.request);
         }
         drop(state);
-        if watched {
-            let outcome = event.outcome.filter(|_| applied.outcome).map(|outcome| (outcome, at_home));
-            self.attacks.note(&event.attempt, applied.attempt, outcome);
-        }
+        self.watch(event, applied, at_home);
         applied
     }
 
-    /// Takes an event from before the checkpoint's position into the index, without counting it again.
+    /// Takes an event that the counters hold already, from before the checkpoint's position, into the index without counting
+    /// it again. The watch for attacks counts it: what it has seen is in no checkpoint.
     pub fn remember(&self, event: &AttemptEvent) {
-        self.lock().tracker.remember(event);
+        let mut state = self.lock();
+        let known = state.tracker.remember(event);
+        let at_home = known.outcome && state.was_at_home(&event.attempt);
+        drop(state);
+        self.watch(event, known, at_home);
+    }
+
+    /// Has the watch for attacks count what was new of an event.
+    fn watch(&self, event: &AttemptEvent, new: Applied, at_home: bool) {
+        if !event.historical && !self.site.load().trusts(&event.attempt) {
+            let outcome = event.outcome.filter(|_| new.outcome).map(|outcome| (outcome, at_home));
+            self.attacks.note(&event.attempt, new.attempt, outcome);
+        }
+    }
+
+    /// Has the watch for attacks count the attempts whose outcome was open at a checkpoint: the index knows them, so that
+    /// the stream brings no news of them but their outcomes.
+    pub(super) fn watch_open(&self, open: &[AttemptEvent]) {
+        open.iter().for_each(|event| self.watch(event, Applied { attempt: true, outcome: false }, false));
     }
 
     /// What is known of a request, if it is among the retained ones.

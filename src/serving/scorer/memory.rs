@@ -94,6 +94,7 @@ impl Scorer {
         let mut state = self.lock();
         state.tracker = tracker;
         let restored = Restored { counters: true, memory: remembered.is_some() };
+        self.watch_open(&state.tracker.open_requests());
         if let Some((saved, heard, known)) = remembered {
             state.heard = heard;
             *memory = known;
@@ -130,6 +131,11 @@ impl State {
     pub(super) fn at_home(&self, attempt: &Attempt) -> bool {
         let (activity, Attempt { user, client_ip, ts, .. }) = (self.tracker.activity(), attempt);
         activity.known_good(*user, *client_ip, *ts) || activity.at_home(*user, *client_ip, *ts)
+    }
+
+    /// Whether the user of an attempt of long ago was at home there, as far as that is still known.
+    pub(super) fn was_at_home(&self, attempt: &Attempt) -> bool {
+        self.at_home(attempt) || self.tracker.activity().familiar(attempt.user, attempt.client_ip, attempt.ts)
     }
 
     /// A definite outcome of an attempt was counted just now.

@@ -133,3 +133,25 @@ fn made_up_names_push_out_made_up_names_and_the_attacked_account_stays() {
     let (held, bytes, evicted) = accounts.stats();
     assert!(evicted > 0 && bytes > 1 << 19, "{held} accounts in {bytes} bytes");
 }
+
+#[test]
+fn a_thousand_networks_at_one_account_are_counted_and_where_room_is_short_the_newest_stay() {
+    let mut accounts = Accounts::default();
+    for nth in 0..1500 {
+        accounts.failure(at(nth), victim(), network(nth as u64), None, BYTES);
+    }
+    let report = accounts.report(victim(), at(1500), &AttackOptions::default()).unwrap();
+    assert_eq!((report.networks_hour, report.sources.len(), report.sources[0]), (1024, 1024, network(1499)));
+
+    // Many attacked accounts: all of them stay, none with all its networks.
+    let mut accounts = Accounts::default();
+    for nth in 0..600_u64 {
+        for account in 0..200 {
+            accounts.failure(at(nth as i64), AccountId::from_number(account), network(nth), None, 1 << 20);
+            assert!(accounts.bytes <= 1 << 20);
+        }
+    }
+    let found = accounts.attacked(at(600), &AttackOptions::default(), 1000);
+    assert_eq!((found.len(), accounts.stats().2), (200, 0));
+    assert!(found.iter().all(|report| (64..600).contains(&report.networks_hour)), "{:?}", found[0].networks_hour);
+}
