@@ -210,7 +210,7 @@ fn an_entry_stays_within_its_memory() {
     let once = [
         ("systems", 256),
         ("sources", 576),
-        ("networks", 352),
+        ("networks", 320),
         ("users", 400),
         ("accounts", 400),
         ("pairs", 320),

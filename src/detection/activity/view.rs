@@ -205,12 +205,6 @@ impl<'a> View<'a> {
         self.attempt.password.is_some_and(failed) && once_right(Trait::Password) == Some(true)
     }
 
-    /// Whether the password opened an account from this network in the last day.
-    pub fn password_opened_nearby(&self) -> bool {
-        let opened = |tag| self.network.is_some_and(|network| network.opened_with(self.ts(), tag));
-        self.attempt.password.is_some_and(opened)
-    }
-
     /// Other users on whom the tag was tried in the last day.
     pub fn tag_other_users(&self) -> usize {
         self.tag.map_or(0, |tag| tag.other_users(self.ts(), self.attempt.user))

@@ -105,7 +105,7 @@ pub(super) enum Kind {
     /// Other users on whom this password was tried in a day.
     PasswordOtherUsers24h = 130,
     /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
-    /// network and where the password is outdated or a neighbour's, failures elsewhere. 0 where passwords would have to be told apart and
+    /// network and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
     /// this one has no tag.
     UserGuesses24h = 135,
     /// The same from this address alone.
@@ -113,9 +113,6 @@ pub(super) enum Kind {
     /// 1 if the password failed from this address in the last day, and the user once logged in with it: a program that
     /// has not been told of the new one, wherever it is. A guess that happens to be right is none, since it did not fail.
     PasswordOutdated = 133,
-    /// 1 if the password opened an account from this network in the last day, while hardly another name fails at the address:
-    /// a slip in the name. Whoever owns an account and tries its password on others is told by the names.
-    PasswordOfNeighbour = 137,
 
     /// Share of failures in what became known of the last ten minutes, drawn towards the share of the day.
     SiteFailureShare10m = 144,
@@ -161,7 +158,7 @@ pub(super) struct Feature {
 }
 
 /// In the order of the values.
-pub(super) const FEATURES: [Feature; 53] = {
+pub(super) const FEATURES: [Feature; 52] = {
     use Group::{AccountUnderAttack, Familiarity, Geo, Global, Network, Password, Source};
     use Scale::{AsIs, Log};
     [
@@ -207,7 +204,6 @@ pub(super) const FEATURES: [Feature; 53] = {
         feature("user_guesses_24h", Password, Kind::UserGuesses24h, Log),
         feature("user_address_guesses_24h", Password, Kind::VisitGuesses24h, Log),
         feature("password_outdated", Password, Kind::PasswordOutdated, AsIs),
-        feature("password_of_neighbour", Password, Kind::PasswordOfNeighbour, AsIs),
         feature("site_failure_share_10m", Global, Kind::SiteFailureShare10m, AsIs),
         feature("site_failure_excess", Global, Kind::SiteFailureExcess, AsIs),
         feature("site_failing_addresses_1h", Global, Kind::SiteFailingAddresses1h, Log),
@@ -292,8 +288,6 @@ impl Feature {
 const MINUTES_5_MS: i64 = HOUR_MS / 12;
 /// ln(1 + x) of more than any count or time of ours: 10¹³.
 const LOG_MAX: f64 = 30.0;
-/// Names that may fail at an address in a day, the present one included or not, for a neighbour's password to be a slip.
-const NEIGHBOUR_NAMES: usize = 3;
 /// Weight of the day in the share of ten minutes: so many outcomes count for as much as the whole day.
 const SITE_PRIOR: f64 = 8.0;
 
@@ -323,8 +317,6 @@ struct Scene<'a> {
     at_home: bool,
     /// The user once logged in with this password, and it has failed here.
     outdated: bool,
-    /// The password is that of another account in this network.
-    of_neighbour: bool,
     day: Counts,
 }
 
@@ -338,7 +330,6 @@ impl<'a> Scene<'a> {
             source_first: view.source_first(),
             at_home: view.network_known(),
             outdated: view.password_outdated(),
-            of_neighbour: view.password_opened_nearby() && view.source_failed_names() <= NEIGHBOUR_NAMES,
             day: view.traffic_base(),
             view,
         }
@@ -401,7 +392,6 @@ impl<'a> Scene<'a> {
             Kind::VisitGuesses24h => self.guesses(|| view.visit_other_tags(), view.visit_failures(DAY_MS)),
 
             Kind::PasswordOutdated => flag(self.outdated),
-            Kind::PasswordOfNeighbour => flag(self.of_neighbour),
 
             Kind::SiteFailureShare10m => self.share_10m(),
             Kind::SiteFailureExcess => self.share_10m() - self.share_day(),
@@ -442,7 +432,7 @@ impl<'a> Scene<'a> {
     }
 
     fn guesses(&self, other_tags: impl FnOnce() -> usize, failures: u32) -> f64 {
-        match (self.at_home || self.outdated || self.of_neighbour, self.attempt.password) {
+        match (self.at_home || self.outdated, self.attempt.password) {
             (false, _) => f64::from(failures) + 1.0,
             (true, Some(_)) => count(other_tags()) + 1.0,
             (true, None) => 0.0,

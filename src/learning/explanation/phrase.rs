@@ -169,13 +169,6 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
             "not an old password of the user that has just failed",
         ),
 
-        "password_of_neighbour" if all.is("password_missing") => None,
-        "password_of_neighbour" => flag(
-            "neighbour",
-            "the password of another account that logs in from this network",
-            "not the password of another account that logs in from this network",
-        ),
-
         "site_failure_share_10m" => {
             said("site", format!("about {} of the site's logins failed in the last 10 minutes", percent(value)))
         }

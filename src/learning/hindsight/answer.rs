@@ -25,8 +25,8 @@ pub enum HindsightRule {
     SprayedPassword,
     /// The source fails with many users and hardly any of its users succeeds.
     ManyUsersOfSource,
-    /// The user fails from many sources at once. Of a source among them that only repeats one password, or from whose network
-    /// the user logged in that day, nothing is said: it may be the user's own forgotten device, and to call it legitimate would be a way
+    /// The user fails from many sources at once. Of a source among them that only repeats one password, or, without password
+    /// tags, from whose network the user logged in that day, nothing is said: it may be the user's own forgotten device, and to call it legitimate would be a way
     /// to teach us wrongly (assumed).
     ManySourcesOfUser,
     /// The source tries many passwords for the user.

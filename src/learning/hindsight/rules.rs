@@ -188,8 +188,10 @@ impl<'a> View<'a> {
             HindsightRule::ManyUsersOfSource => self.varying(self.many_users(), self.hour),
             HindsightRule::ManySourcesOfUser => {
                 match self.growing(self.failing_sources(self.hour) >= MANY_SOURCES, self.hour) {
-                    // Its owner's device beside the attack, perhaps.
-                    State::Holds if self.succeeded_nearby(Window { to: self.ts, ..self.day }) => State::Contradicted,
+                    // Its owner's device beside the attack, perhaps: a tag would tell.
+                    State::Holds if self.tag.is_none() && self.succeeded_nearby(Window { to: self.ts, ..self.day }) => {
+                        State::Contradicted
+                    }
                     State::Holds => match self.same_password_again() {
                         State::Fails => State::Holds,
                         State::Holds => State::Contradicted,

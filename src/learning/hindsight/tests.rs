@@ -165,8 +165,13 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         ("five sources", many_sources(5), Err(Reason::NoRule)),
         (
             "six sources, and its user next door",
-            [many_sources(6), vec![opened(-2 * HOUR, 1, 50, 0)]].concat(),
+            [vec![SLIP_WITHOUT_TAG], many_sources(6)[1..].to_vec(), vec![opened(-2 * HOUR, 1, 50, 0)]].concat(),
             Err(Reason::Contradiction),
+        ),
+        (
+            "the same with a tag, which would tell",
+            [many_sources(6), vec![opened(-2 * HOUR, 1, 50, 0)]].concat(),
+            Ok(Rule::ManySourcesOfUser),
         ),
         (
             "six sources, this one with one password only",

@@ -6,10 +6,7 @@ use crate::detection::activity::checkpoint::stored;
 use crate::detection::activity::counter::{Counter, Counts};
 use crate::detection::activity::distinct::Distinct;
 use crate::detection::activity::table::{Entry, Worth};
-use crate::detection::attempt::{Attempt, PasswordTag, Timestamp};
-
-/// Passwords that opened an account from a network lately: a household has few, of an office the latest are kept.
-const OPENING_KEPT: usize = 16;
+use crate::detection::attempt::{Attempt, Timestamp};
 
 /// What a network has been doing as a whole.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -19,15 +16,12 @@ pub struct Network {
     failed_users: Distinct<DISTINCT_KEPT>,
     /// Successes.
     days: Counter<DAY_MS, DAYS_KEPT>,
-    /// Tags of successes.
-    opening: Distinct<OPENING_KEPT>,
 }
 
 stored!(Network {
     quarters: Counter<QUARTER_MS, QUARTERS_KEPT>,
     failed_users: Distinct<DISTINCT_KEPT>,
     days: Counter<DAY_MS, DAYS_KEPT>,
-    opening: Distinct<OPENING_KEPT>,
 });
 
 impl Network {
@@ -42,14 +36,6 @@ impl Network {
 
     pub fn success(&mut self, attempt: &Attempt) {
         self.days.add(attempt.ts, Counts::SUCCESS);
-        if let Some(tag) = attempt.password {
-            self.opening.add(attempt.ts, tag.0);
-        }
-    }
-
-    /// Whether this password opened an account from here in the last day.
-    pub fn opened_with(&self, ts: Timestamp, tag: PasswordTag) -> bool {
-        self.opening.seen(ts, DAY_MS).any(|known| known == tag.0)
     }
 
     /// Attempts and failures up to a day, to the quarter of an hour.
@@ -69,7 +55,7 @@ impl Network {
 
 impl Entry for Network {
     fn heap_bytes(&self) -> usize {
-        self.quarters.heap_bytes() + self.failed_users.heap_bytes() + self.days.heap_bytes() + self.opening.heap_bytes()
+        self.quarters.heap_bytes() + self.failed_users.heap_bytes() + self.days.heap_bytes()
     }
 
     fn worth(&self) -> Worth {
@@ -90,7 +76,6 @@ impl Entry for Network {
         let oldest = day_before(now);
         self.quarters.trim(oldest);
         self.failed_users.trim(oldest);
-        self.opening.trim(oldest);
         self.days.trim(now.plus_millis(-KNOWN_SOURCE_MS));
         !self.quarters.is_empty() || !self.days.is_empty()
     }

@@ -113,9 +113,9 @@ fn names_and_kinds_are_unique_and_every_group_has_its_features() {
     kinds.dedup();
     let of = |group| schema.groups().iter().filter(|&&each| each == group).count();
 
-    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (53, 53, 53, 53));
+    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (52, 52, 52, 52));
     assert_eq!((of(Group::Source), of(Group::Network), of(Group::Familiarity)), (11, 6, 8));
-    assert_eq!((of(Group::AccountUnderAttack), of(Group::Password)), (6, 7));
+    assert_eq!((of(Group::AccountUnderAttack), of(Group::Password)), (6, 6));
     assert_eq!((of(Group::Global), of(Group::Protocol), of(Group::Geo), of(Group::Time)), (4, 6, 5, 0));
     assert!(kinds[0] >= 64, "below are the kinds of compat-6");
 }
@@ -401,34 +401,6 @@ fn a_password_that_was_right_once_excuses_away_from_home_after_it_has_failed() {
     let late = with_tag(7, from(15 * DAY, ELSEWHERE));
     fails(&mut activity, &late);
     assert_eq!(told(&activity, &old(15 * DAY + 60)).0, [0.0, 0.0], "right more than thirty days ago");
-}
-
-/// A wrong name with the right password of somebody else at home: told as a slip, until many names are tried there.
-#[test]
-fn the_password_of_a_neighbour_is_a_slip_in_the_name_unless_many_names_fail_there() {
-    let mut activity = Activity::default();
-    let name = |number: u8, tag: u64, seconds| Attempt {
-        password: Some(PasswordTag(tag)),
-        ..by(number, from(seconds, ELSEWHERE))
-    };
-    let told = |activity: &Activity, attempt: &Attempt| {
-        let guesses = ["user_guesses_24h", "user_address_guesses_24h"].map(|name| counted(activity, attempt, name));
-        (value(activity, attempt, "password_of_neighbour"), guesses)
-    };
-    succeeds(&mut activity, &name(1, 7, 0));
-    for number in 0..30 {
-        fails(&mut activity, &name(2, 7, 60 + number));
-    }
-
-    assert_eq!(told(&activity, &name(2, 7, 100)), (1.0, [1, 1]), "one password again and again");
-    assert_eq!(told(&activity, &name(2, 8, 100)).0, 0.0, "another password");
-    assert_eq!(told(&activity, &name(2, 7, DAY + 200)).0, 0.0, "it opened nothing for a day");
-    let other_network = Attempt { client_ip: IpAddr::from([203, 0, 113, 99]), ..name(2, 7, 100) };
-    assert_eq!(told(&activity, &other_network).0, 0.0, "it opened nothing there");
-    for number in 3..=5 {
-        fails(&mut activity, &name(number, 7, 110));
-    }
-    assert_eq!(told(&activity, &name(2, 7, 120)), (0.0, [31, 31]), "its owner tries it on others");
 }
 
 #[test]
