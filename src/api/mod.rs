@@ -10,6 +10,7 @@ pub mod auth;
 pub mod body;
 pub mod command_listener;
 pub mod control;
+pub mod feedback_list;
 pub mod guard;
 pub mod health;
 pub mod hook_parameters;
@@ -72,7 +73,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/score", post(scoring::score))
         .route("/v1/outcome", post(scoring::outcome))
-        .route("/v1/feedback", post(control::feedback))
+        .route("/v1/feedback", get(feedback_list::list).post(control::feedback))
         .route("/v1/train", post(control::train))
         .route("/v1/reset", post(control::reset))
         .route("/v1/rollback", post(control::rollback))

@@ -112,8 +112,8 @@ enum Command {
         #[command(subcommand)]
         action: overrides::OverrideAction,
     },
-    /// Say whether a scored request was an attack
-    Feedback(FeedbackArgs),
+    /// Say whether a scored request was an attack, or show who said what
+    Feedback(FeedbackCommand),
     /// Show what made a request look like an attack, or not
     Explain {
         /// The request id that was scored, on any node
@@ -192,6 +192,25 @@ enum Period {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct FeedbackCommand {
+    #[command(subcommand)]
+    action: Option<FeedbackAction>,
+    #[command(flatten)]
+    word: Option<FeedbackArgs>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum FeedbackAction {
+    /// Show who said what about which request and what became of it, newest first
+    List {
+        /// Most items, at most 1000
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
 #[command(group(clap::ArgGroup::new("verdict").required(true).args(["brute_force", "legitimate"])))]
 struct FeedbackArgs {
     /// The attempt was an attack
@@ -244,7 +263,13 @@ pub fn main() -> ExitCode {
         Command::LearningMode { mode } => steer::learning_mode(&common, mode),
         Command::Features { action } => steer::features(&common, &action),
         Command::Override { action } => overrides::run(&common, &action),
-        Command::Feedback(args) => steer::feedback(&common, &args),
+        Command::Feedback(FeedbackCommand { action: Some(FeedbackAction::List { limit }), .. }) => {
+            steer::feedback_list(&common, limit)
+        }
+        Command::Feedback(FeedbackCommand { action: None, word }) => {
+            // Clap has asked for every one of them.
+            word.map_or(Ok(()), |word| steer::feedback(&common, &word))
+        }
         Command::Explain { request_id } => steer::explain(&common, &request_id),
         Command::History => steer::history(&common),
         Command::Audit { limit } => steer::audit(&common, limit),

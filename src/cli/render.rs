@@ -234,6 +234,17 @@ pub fn overrides(list: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Who said what, newest first.
+pub fn feedback(items: &Value) -> Result<(), Failure> {
+    let columns = ["at", "request", "client_ip", "author", "is_brute_force", "state"];
+    let mut table = table(&columns);
+    for item in items.as_array().into_iter().flatten() {
+        table.add_row(columns.map(|column| text(&item[column])).to_vec());
+    }
+    out!("{table}");
+    Ok(())
+}
+
 /// `audit`.
 pub fn audit(trail: &Value) -> Result<(), Failure> {
     let columns = ["at", "who", "origin", "peer", "node", "command", "outcome"];

@@ -142,6 +142,11 @@ pub fn feedback(common: &Common, args: &FeedbackArgs) -> Done {
     said(common, &answer, &sentence)
 }
 
+pub fn feedback_list(common: &Common, limit: usize) -> Done {
+    let items = Client::open(common)?.get(&format!("/v1/feedback?limit={limit}"))?;
+    if common.json { render::json(&items) } else { render::feedback(&items) }
+}
+
 pub fn explain(common: &Common, request_id: &str) -> Done {
     let answer = Client::open(common)?.get(&format!("/v1/explain/{}", segment(request_id)))?;
     if common.json { render::json(&answer) } else { render::explanation(&answer) }

@@ -89,6 +89,11 @@ pub enum Command {
     Attacks(AttackCommand),
     /// About single pairs of an account and a network.
     Override(OverrideCommand),
+    /// Show who said what about which request, newest first.
+    FeedbackList {
+        /// Most items, 1 to [`AUDIT_SHOWN_MAX`].
+        limit: usize,
+    },
     /// Show who had what done, newest first.
     Audit {
         /// Most entries, 1 to [`AUDIT_SHOWN_MAX`].
@@ -170,6 +175,7 @@ impl Command {
             Self::Export => "export",
             Self::Status => "status",
             Self::History => "history",
+            Self::FeedbackList { .. } => "feedback_list",
             Self::Audit { .. } => "audit",
             Self::Attacks(command) => command.name(),
             Self::Override(command) => command.name(),
@@ -194,6 +200,7 @@ impl Command {
                 | Self::Export
                 | Self::Status
                 | Self::History
+                | Self::FeedbackList { .. }
                 | Self::Audit { .. }
                 | Self::Features
         )
@@ -233,7 +240,7 @@ impl Command {
                 word("author", feedback.author.as_deref())?;
                 word("id", feedback.id.as_deref())?;
             }
-            Self::Audit { limit } => within("limit", Some(*limit), AUDIT_SHOWN_MAX)?,
+            Self::Audit { limit } | Self::FeedbackList { limit } => within("limit", Some(*limit), AUDIT_SHOWN_MAX)?,
             Self::Approve { id, .. } => word("training_id", id.as_deref())?,
             Self::Rollback { generation: Some(0) } => {
                 return Err(invalid("generation", "must be at least 1"));

@@ -7,6 +7,7 @@ mod audit;
 pub mod command;
 mod explain;
 pub mod feedback;
+mod feedback_list;
 mod history;
 pub mod import;
 mod modes;
@@ -208,6 +209,7 @@ impl ControlHandle {
             Command::Explain { request_id } => self.explain(request_id).await,
             Command::Status => Ok(self.status.read().await),
             Command::History => self.history().await,
+            Command::FeedbackList { limit } => self.feedback_list(limit).await,
             Command::Audit { limit } => self.audit_trail(limit).await,
             Command::Attacks(command) => self.attacks(command).await,
             Command::Override(command) => self.overridden(command, caller).await,

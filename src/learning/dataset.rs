@@ -7,7 +7,7 @@ mod label;
 mod split;
 mod views;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,19 @@ pub struct Prepared {
     pub counts: Counts,
     /// What became of the words of people.
     pub told: Told,
+    /// The words that count.
+    pub words: Words,
+}
+
+/// Whose words are among the rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Words {
+    /// Author and time of each, by its request.
+    pub said: BTreeMap<RequestKey, (String, Timestamp)>,
+    /// What all samples together weigh, by which the words are weighed.
+    pub sample_weight: f64,
+    /// The newest moment that samples and words tell.
+    pub now: Timestamp,
 }
 
 /// What became of everything that was there.
@@ -139,6 +152,8 @@ pub fn build(
     let moments = rows.iter().map(|row| row.ts).chain(feedback.iter().map(|item| item.given_at));
     let now = moments.max().unwrap_or(Timestamp::from_millis(0));
     let (counted, mut told) = feedback::effective(feedback, sample_weight, now);
+    let said = counted.iter().map(|(item, _)| (item.request, (item.author.clone(), item.given_at))).collect();
+    let words = Words { said, sample_weight, now };
     let spoken: Vec<Row> = counted.into_iter().map(|(item, weight)| feedback_row(&item, weight, &groups)).collect();
     // A person's word replaces what the policy made of the same request.
     let spoken_of: HashMap<RequestKey, Label> = spoken.iter().map(|row| (row.request, row.label)).collect();
@@ -176,6 +191,7 @@ pub fn build(
         fresh: Dataset { rows: fresh },
         counts,
         told,
+        words,
     })
 }
 

@@ -87,6 +87,8 @@ pub struct FeatureShift {
     /// Whether it counts. What tells the hour, the state of the site or of a whole provider, or what is done to an account
     /// is reported only.
     pub telling: bool,
+    /// Whether it has moved so far, and the model leans on it so much, that it raises an alarm alone.
+    pub strong: bool,
 }
 
 /// Today against the training.
@@ -134,6 +136,13 @@ pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
 
 /// One in so many features must have moved for an alarm.
 const MOVED_PART: usize = 4;
+/// A model leans on a feature where its usual value instead of today's would move the logit of an attempt by so much on
+/// average: a fifth of the odds. What the model does not look at may be what it likes.
+const LEANS_MIN: f64 = 0.2;
+/// Rows on which that is measured.
+const LEANING_ROWS: usize = 500;
+/// Probabilities are kept so far from 0 and 1 that each has a logit.
+const PROBABILITY_MIN: f64 = 1e-9;
 
 /// Features outside the groups that say nothing of who logs in which say nothing of it either: the state of a provider is
 /// that of all its customers, the age of an address grows for as long as the counters have been running, and guesses at an
@@ -169,9 +178,15 @@ impl Reference {
     /// Compares rows of today with the training; `probability` is that of the same model. Values that a row lacks count
     /// as 0.
     pub fn compare(&self, rows: &[Seen<'_>], probability: impl Fn(&[f32]) -> f64) -> Drift {
-        let scored = scored(rows, &self.telling, &self.all.features, probability);
+        let scored = scored(rows, &self.telling, &self.all.features, &probability);
         let legit: Vec<Scored<'_>> = scored.iter().filter(|row| row.probability <= self.cut).copied().collect();
-        Drift { all: self.shift(&self.all, &scored), legit: self.shift(&self.legit, &legit) }
+        let mut of_legit = self.shift(&self.legit, &legit);
+        let features = of_legit.iter_mut().flat_map(|shift| &mut shift.features).enumerate();
+        for (at, feature) in features.filter(|(_, feature)| feature.telling && feature.psi > Drift::STRONG) {
+            let usual = self.legit.features[at].median();
+            feature.strong = usual.is_some_and(|usual| leaning(&legit, at, usual, &probability) > LEANS_MIN);
+        }
+        Drift { all: self.shift(&self.all, &scored), legit: of_legit }
     }
 
     fn shift(&self, part: &Part, rows: &[Scored<'_>]) -> Option<Shift> {
@@ -188,6 +203,7 @@ impl Reference {
                     name: name.clone(),
                     psi: bins.psi(rows, |row| value(row.values, at)),
                     telling: *telling,
+                    strong: false,
                 })
                 .collect(),
         })
@@ -218,6 +234,25 @@ fn scored<'a>(
         Scored { values: row.values, probability: probability(&values), weight: row.weight }
     };
     rows.iter().map(scored).collect()
+}
+
+/// How far the logit of these rows moves on average where the feature `at` has its `usual` value: on some of them, evenly
+/// spread, which says as much as all.
+fn leaning(rows: &[Scored<'_>], at: usize, usual: f32, probability: impl Fn(&[f32]) -> f64) -> f64 {
+    let logit = |values: &[f32]| {
+        let probability = probability(values).clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
+        numeric::ln(probability / (1.0 - probability))
+    };
+    let (mut moved, mut looked_at) = (0.0, 0.0);
+    for row in rows.iter().step_by(rows.len().div_ceil(LEANING_ROWS).max(1)) {
+        let mut ordinary = row.values.to_vec();
+        if let Some(value) = ordinary.get_mut(at) {
+            *value = usual;
+        }
+        moved += (logit(row.values) - logit(&ordinary)).abs();
+        looked_at += 1.0;
+    }
+    if looked_at > 0.0 { moved / looked_at } else { 0.0 }
 }
 
 fn value(values: &[f32], at: usize) -> f64 {
@@ -292,7 +327,8 @@ impl Shift {
     fn is_alarming(&self) -> bool {
         let telling = self.features.iter().filter(|feature| feature.telling);
         let moved = telling.clone().filter(|feature| feature.psi > Drift::ALARM).count();
-        self.score > Drift::ALARM || moved >= telling.count().div_ceil(MOVED_PART).max(1)
+        let strong = self.features.iter().any(|feature| feature.strong);
+        strong || self.score > Drift::ALARM || moved >= telling.count().div_ceil(MOVED_PART).max(1)
     }
 
     fn largest(&self, legit: bool) -> Largest<'_> {
@@ -309,11 +345,13 @@ impl Drift {
     pub const WARNING: f64 = 0.1;
     /// Above this it is another one.
     pub const ALARM: f64 = 0.25;
+    /// Above this a single feature is enough for an alarm, if the model leans on it.
+    pub const STRONG: f64 = 1.0;
 
     /// An alarm needs rows that the model takes for legitimate; all rows together can only warn, because an attack is
-    /// enough to shift them. And it needs the score, or a quarter of the features: of forty features one or two always
-    /// move from one day to the next (on simulated traffic three of five days), since one forgotten device or one account
-    /// under attack is enough for that.
+    /// enough to shift them. And it needs the score, a quarter of the features, or one that the model leans on and that
+    /// is nothing like what it was: of forty features one or two always move a little from one day to the next (on
+    /// simulated traffic three of five days), since one forgotten device or one account under attack is enough for that.
     pub fn level(&self) -> Level {
         if self.legit.as_ref().is_some_and(Shift::is_alarming) {
             return Level::Alarm;

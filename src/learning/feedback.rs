@@ -3,7 +3,7 @@
 //! Time is that of the data: the newest moment that samples and words tell. A clock would make two trainings on the same
 //! data differ. Nothing is stored or logged here; [`Told`] says what is to be told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -40,65 +40,110 @@ pub struct Told {
     pub overruled: usize,
     /// Items that would have counted, and cost more attacks than they may.
     pub set_aside: usize,
+    /// So many items of one author could count; 0 where nothing was asked.
+    pub per_author: usize,
 }
 
-/// The words that count, each with its weight, by request; and what became of the others.
+/// What becomes of one item before any training has looked at what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It counts.
+    Counted,
+    /// A later word on the same request stands for it: its author's own, or that of somebody who says the same.
+    Replaced,
+    /// Somebody else says the opposite about the request; neither counts.
+    Contradicted,
+    /// Beyond the bounds of its network and account or of its author.
+    Repeated,
+}
+
+/// How many items of one author count, where all samples together weigh `sample_weight`.
+pub fn per_author_max(sample_weight: f64) -> usize {
+    ((EARLY_SHARE_MAX * sample_weight) as usize).max(PER_AUTHOR_MIN)
+}
+
+/// What becomes of each of `items`, which come in the order in which they were given.
 ///
 /// The latest word of an author on a request counts; where two authors contradict each other, neither does; at most three
-/// items per network and account, and of one author ten or as many as 0.5 % of the samples, the latest ones. An item weighs ten samples, half as much for every 90 days before `now`.
-/// All together are held to 0.5 % of `sample_weight`, and to 2 % from 20 items on. On a small site that would make ten
-/// people's words worth nothing: an item is not brought below one sample (before its age), as long as all together stay
-/// within the 2 %.
-pub fn effective(feedback: Vec<Feedback>, sample_weight: f64, now: Timestamp) -> (Vec<(Feedback, f64)>, Told) {
-    let mut told = Told::default();
-    let mut by_request: BTreeMap<RequestKey, BTreeMap<String, Feedback>> = BTreeMap::new();
-    for item in feedback {
-        let words = by_request.entry(item.request).or_default();
-        // Entries come in the order in which they were given; a later word of the same author replaces the earlier one.
-        words.insert(item.author.clone(), item);
+/// items per network and account, and of one author `per_author_max`, the latest ones.
+pub fn fates(items: &[Feedback], per_author_max: usize) -> Vec<Fate> {
+    let mut fates = vec![Fate::Replaced; items.len()];
+    let mut by_request: BTreeMap<RequestKey, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (place, item) in items.iter().enumerate() {
+        // A later word of the same author replaces the earlier one.
+        by_request.entry(item.request).or_default().insert(&item.author, place);
     }
-    let mut kept: Vec<Feedback> = Vec::new();
+    let mut kept: Vec<usize> = Vec::new();
     for words in by_request.into_values() {
-        let agree = words.values().all(|word| words.values().all(|other| other.is_attack == word.is_attack));
-        if !agree {
-            told.contradicted += 1;
-            continue;
+        let (attack, legit): (Vec<usize>, Vec<usize>) = words.into_values().partition(|word| items[*word].is_attack);
+        if attack.is_empty() || legit.is_empty() {
+            // Of those who agree, the one who spoke last.
+            kept.extend([attack, legit].concat().into_iter().max_by_key(|word| items[*word].given_at));
+        } else {
+            [attack, legit].concat().into_iter().for_each(|word| fates[word] = Fate::Contradicted);
         }
-        // Of those who agree, the one who spoke last.
-        kept.extend(words.into_values().max_by_key(|word| word.given_at));
     }
-    let agreed = kept.len();
-    kept.sort_by_key(|item| (std::cmp::Reverse(item.given_at), item.request));
+    kept.sort_by_key(|word| (std::cmp::Reverse(items[*word].given_at), items[*word].request));
     let mut per_subject: BTreeMap<(IpAddr, Pseudonym), usize> = BTreeMap::new();
-    kept.retain(|item| {
-        let count = per_subject.entry((client_network(item.client_ip), item.user)).or_insert(0);
-        *count += 1;
-        *count <= PER_SUBJECT_MAX
-    });
-    let mut per_author: BTreeMap<String, usize> = BTreeMap::new();
-    let per_author_max = ((EARLY_SHARE_MAX * sample_weight) as usize).max(PER_AUTHOR_MIN);
-    kept.retain(|item| {
-        let count = per_author.entry(item.author.clone()).or_insert(0);
-        *count += 1;
-        *count <= per_author_max
-    });
-    told.repeated = agreed - kept.len();
-    told.counted = kept.len();
-    kept.sort_by_key(|item| item.request);
+    let mut per_author: BTreeMap<&str, usize> = BTreeMap::new();
+    for word in kept {
+        let item = &items[word];
+        let of_subject = per_subject.entry((client_network(item.client_ip), item.user)).or_insert(0);
+        *of_subject += 1;
+        fates[word] = Fate::Repeated;
+        if *of_subject <= PER_SUBJECT_MAX {
+            let of_author = per_author.entry(&item.author).or_insert(0);
+            *of_author += 1;
+            if *of_author <= per_author_max {
+                fates[word] = Fate::Counted;
+            }
+        }
+    }
+    fates
+}
 
-    let freshness: Vec<f64> = kept.iter().map(|item| freshness(item.given_at, now)).collect();
+/// The words that count ([`fates`]), each with its weight, by request; and what became of the others.
+///
+/// An item weighs what [`weights`] says.
+pub fn effective(feedback: Vec<Feedback>, sample_weight: f64, now: Timestamp) -> (Vec<(Feedback, f64)>, Told) {
+    let per_author = per_author_max(sample_weight);
+    let fates = fates(&feedback, per_author);
+    let mut told = Told {
+        counted: fates.iter().filter(|fate| **fate == Fate::Counted).count(),
+        repeated: fates.iter().filter(|fate| **fate == Fate::Repeated).count(),
+        per_author,
+        ..Told::default()
+    };
+    let of_fate = |wanted: Fate| feedback.iter().zip(&fates).filter(move |(_, fate)| **fate == wanted);
+    let contradicted: BTreeSet<RequestKey> = of_fate(Fate::Contradicted).map(|(item, _)| item.request).collect();
+    told.contradicted = contradicted.len();
+    let counted = feedback.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Counted);
+    let mut kept: Vec<Feedback> = counted.map(|(item, _)| item).collect();
+    kept.sort_by_key(|item| item.request);
+    let given: Vec<Timestamp> = kept.iter().map(|item| item.given_at).collect();
+    let weights = weights(&given, sample_weight, now);
+    (kept.into_iter().zip(weights).collect(), told)
+}
+
+/// What each of the items that count weighs, by when it was given.
+///
+/// An item weighs ten samples, half as much for every 90 days before `now`. All together are held to 0.5 % of
+/// `sample_weight`, and to 2 % from 20 items on. On a small site that would make ten people's words worth nothing: an item is
+/// not brought below one sample (before its age), as long as all together stay within the 2 %.
+pub fn weights(given: &[Timestamp], sample_weight: f64, now: Timestamp) -> Vec<f64> {
+    let freshness: Vec<f64> = given.iter().map(|given_at| freshness(*given_at, now)).collect();
     let fresh: f64 = freshness.iter().sum();
     // What an item of no age weighs, so that all together weigh a share of the samples.
     let at_share = |share: f64| if fresh > 0.0 { share * sample_weight / fresh } else { 0.0 };
-    let share = if kept.len() < AGREEING { EARLY_SHARE_MAX } else { SHARE_MAX };
+    let share = if given.len() < AGREEING { EARLY_SHARE_MAX } else { SHARE_MAX };
     let weight = if sample_weight > 0.0 {
         at_share(share).max(at_share(SHARE_MAX).min(1.0)).min(FEEDBACK_WEIGHT)
     } else {
         // Nothing but words: there is nothing that they could outweigh.
         1.0
     };
-    let weighed = kept.into_iter().zip(freshness).map(|(item, freshness)| (item, weight * freshness));
-    (weighed.collect(), told)
+    freshness.into_iter().map(|freshness| weight * freshness).collect()
 }
 
 /// 1 for what was said now, half for every half-life before.
@@ -144,7 +189,7 @@ mod tests {
         let (counted, told) = effective(given, 1000.0, now());
 
         assert_eq!(counted.iter().map(|(item, _)| item.request).collect::<Vec<_>>(), [feedback(2, true, "a").request]);
-        assert_eq!(told, Told { counted: 1, contradicted: 1, ..Told::default() });
+        assert_eq!(told, Told { counted: 1, contradicted: 1, per_author: 10, ..Told::default() });
     }
 
     #[test]

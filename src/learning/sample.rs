@@ -113,12 +113,14 @@ impl Sample {
         self.outcome == Outcome::Success
     }
 
-    /// The chance that this sample had to stay in a reservoir whose largest kept key is `threshold`; 1 for one that is
-    /// not full (`None`). Its inverse is the sample's weight (Horvitz–Thompson).
-    pub fn inclusion_probability(&self, threshold: Option<f64>) -> f64 {
+    /// The chance that this sample had to stay, under its `key`, in a reservoir whose largest kept key is `threshold`; 1 for
+    /// one that is not full (`None`). Its inverse is the sample's weight (Horvitz–Thompson).
+    pub fn inclusion_probability(&self, key: f64, threshold: Option<f64>) -> f64 {
         let Some(threshold) = threshold else { return 1.0 };
-        // key ≤ τ  ⇔  −ln u ≤ e^(τ + λ·day), and −ln u is exponentially distributed.
-        let rate = numeric::exp(threshold + DECAY_PER_DAY * self.ingested_day);
+        // What the key has beyond that of its like says how many it stands for.
+        let thinned = (key - reservoir_key(self.request, self.ingested_day)).max(0.0);
+        // key ≤ τ  ⇔  −ln u ≤ e^(τ + λ·day − thinned), and −ln u is exponentially distributed.
+        let rate = numeric::exp(threshold + DECAY_PER_DAY * self.ingested_day - thinned);
         (1.0 - numeric::exp(-rate)).clamp(INCLUSION_MIN, 1.0)
     }
 
@@ -182,6 +184,13 @@ pub fn reservoir_key(request: RequestKey, ingested_day: f64) -> f64 {
     let word = u64::from_le_bytes(request.0[8..].try_into().expect("eight of sixteen bytes"));
     let uniform = ((word >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     numeric::ln(-numeric::ln(uniform)) - DECAY_PER_DAY * ingested_day
+}
+
+/// The key of the `count`th failure of a client network within a day, of which `free` compete like all others: each later
+/// one has `free / count` of their chance. However much a network fails, about so many of its failures of a day as `free`
+/// says take places from others, and their weights make up for the rest.
+pub fn thinned_key(key: f64, count: u64, free: u64) -> f64 {
+    key + numeric::ln(count.max(1) as f64 / free.max(1) as f64).max(0.0)
 }
 
 /// A person's word on one attempt, with the snapshot that was scored then.
@@ -425,10 +434,39 @@ pub(crate) mod tests {
         let threshold = kept.last().map(|(key, _)| *key);
         let old = |sample: &Sample| sample.ingested_day < 20_010.0;
         let (olds, news): (Vec<_>, Vec<_>) = kept.iter().map(|(_, sample)| sample).partition(|sample| old(sample));
-        let estimate: f64 = olds.iter().map(|sample| 1.0 / sample.inclusion_probability(threshold)).sum();
+        let of = |sample: &Sample| {
+            sample.inclusion_probability(reservoir_key(sample.request, sample.ingested_day), threshold)
+        };
+        let estimate: f64 = olds.iter().map(|sample| 1.0 / of(sample)).sum();
 
         assert!(news.len() > olds.len() * 3 / 2, "{} new, {} old", news.len(), olds.len());
         assert!((estimate - 2000.0).abs() < 300.0, "the 2000 old ones are estimated as {estimate}");
+    }
+
+    #[test]
+    fn a_flood_from_one_network_leaves_the_places_to_others_and_its_weights_tell_how_large_it_was() {
+        // 20 000 failures of one network in a day, and 2000 of others, compete for 1000 places.
+        let free = 50;
+        let mut kept: Vec<(f64, Sample)> = (0..22_000)
+            .map(|number| {
+                let failure = sample(number, false);
+                let key = reservoir_key(failure.request, failure.ingested_day);
+                (if number < 20_000 { thinned_key(key, number + 1, free) } else { key }, failure)
+            })
+            .collect();
+        kept.sort_by(|a, b| a.0.total_cmp(&b.0));
+        kept.truncate(1000);
+        let threshold = kept.last().map(|(key, _)| *key);
+        let flood = |sample: &Sample| sample.ts < super::tests::sample(20_000, false).ts;
+        let (of_flood, others): (Vec<_>, Vec<_>) = kept.iter().partition(|(_, sample)| flood(sample));
+        let estimate = |kept: &[&(f64, Sample)]| -> f64 {
+            kept.iter().map(|(key, sample)| 1.0 / sample.inclusion_probability(*key, threshold)).sum()
+        };
+
+        assert!(of_flood.len() < 200, "{} of the flood stay", of_flood.len());
+        assert!((estimate(&others) - 2000.0).abs() < 200.0, "{}", estimate(&others));
+        let told = estimate(&of_flood);
+        assert!((14_000.0..28_000.0).contains(&told), "the 20 000 are estimated as {told}");
     }
 
     proptest! {

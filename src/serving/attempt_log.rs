@@ -11,9 +11,18 @@ use tokio::sync::{Notify, watch};
 
 use crate::detection::attempt::Timestamp;
 use crate::detection::event::{AttemptEvent, BootId};
-use crate::learning::sample::{Sample, reservoir_key};
+use crate::learning::sample::{Sample, reservoir_key, thinned_key};
 use crate::store::{AttemptEntry, SampleClass, SampleEntry};
 use crate::telemetry::metrics::StatusCounters;
+
+/// How many failures come from where a failure comes from: no network may push all others out of what is learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowd {
+    /// Failures of its client network within a day, this one included.
+    pub failures: u64,
+    /// So many of these compete like all others.
+    pub free: u64,
+}
 
 const MILLIS_PER_DAY: f64 = 86_400_000.0;
 
@@ -59,7 +68,7 @@ impl AttemptLog {
 
     /// Stamps `event` with origin and number and queues it, with a sample if it `teaches`. `None` when the queue is full:
     /// the event was dropped and counted. It has taken its number all the same, so that others see that one is missing.
-    pub fn push(&self, mut event: AttemptEvent, ingested: Timestamp, teaches: bool) -> Option<u64> {
+    pub fn push(&self, mut event: AttemptEvent, ingested: Timestamp, teaches: Option<Crowd>) -> Option<u64> {
         let mut queue = self.lock();
         let seq = queue.next_seq;
         queue.next_seq += 1;
@@ -122,12 +131,15 @@ impl AttemptLog {
 }
 
 /// The stored form of an event, with its sample when it can teach something.
-fn entry(event: &AttemptEvent, ingested: Timestamp, teaches: bool) -> AttemptEntry {
+fn entry(event: &AttemptEvent, ingested: Timestamp, teaches: Option<Crowd>) -> AttemptEntry {
     let day = ingested.millis() as f64 / MILLIS_PER_DAY;
-    let sample = Sample::from_event(event, day).filter(|_| teaches).map(|sample| SampleEntry {
-        class: if sample.is_success() { SampleClass::Success } else { SampleClass::Failure },
-        key: reservoir_key(sample.request, day),
-        bytes: sample.encode(),
+    let sample = Sample::from_event(event, day).zip(teaches).map(|(sample, crowd)| {
+        let key = reservoir_key(sample.request, day);
+        let (class, key) = match sample.is_success() {
+            true => (SampleClass::Success, key),
+            false => (SampleClass::Failure, thinned_key(key, crowd.failures, crowd.free)),
+        };
+        SampleEntry { class, key, bytes: sample.encode() }
     });
     AttemptEntry { event: event.encode(), sample }
 }

@@ -137,9 +137,9 @@ fn label(scorer: &Scorer, stored: Stored, full_at: u64) -> LabelledSamples {
                 done.changes.push(Relabel { class, key, old, new: samples[settled].encode() });
             }
         }
-        for sample in samples {
+        for (sample, (key, _)) in samples.into_iter().zip(places) {
             done.counts.count(&sample);
-            done.samples.push((1.0 / sample.inclusion_probability(threshold), sample));
+            done.samples.push((1.0 / sample.inclusion_probability(key, threshold), sample));
         }
     }
     done

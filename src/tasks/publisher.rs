@@ -74,6 +74,8 @@ pub struct HistoryNote {
     pub(crate) tuning: Option<Table>,
     /// What became of the words of people.
     pub(crate) feedback: Option<Told>,
+    /// Whose words were set aside.
+    pub(crate) unheeded: Vec<String>,
     pub(crate) reason: String,
 }
 
@@ -95,6 +97,9 @@ impl HistoryNote {
             "outcome": outcome,
             "reason": self.reason,
         });
+        if !self.unheeded.is_empty() {
+            entry["feedback"]["set_aside_authors"] = self.unheeded.clone().into();
+        }
         if let Some(candidate) = &self.candidate {
             entry["candidate"] = candidate.as_str().into();
         }

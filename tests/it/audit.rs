@@ -93,7 +93,9 @@ async fn every_command_by_http_and_command_line_stands_in_the_trail_and_reading_
     alice.put("/v1/learning-mode", &json!({ "enabled": true })).await;
     alice.send("DELETE", "/v1/features", json!({ "names": ["never"] }).to_string().into_bytes()).await;
     alice.post("/v1/feedback", &traffic::feedback(&attempt, true)).await;
-    for path in ["/v1/status", "/v1/models", "/v1/features", "/v1/learning-mode", "/v1/audit", "/v1/explain/x"] {
+    for path in
+        ["/v1/status", "/v1/models", "/v1/features", "/v1/learning-mode", "/v1/audit", "/v1/feedback", "/v1/explain/x"]
+    {
         alice.get(path).await;
     }
     let run = |arguments: &[&str]| {

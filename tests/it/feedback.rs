@@ -33,4 +33,12 @@ async fn people_who_disagree_are_told_apart_in_history_log_and_metric() {
     );
     assert!(daemon.log().contains("two people contradict each other about 1 requests"), "{}", daemon.log());
     assert_eq!(daemon.metric("training_feedback{outcome=\"contradicted\"}").await, 1);
+
+    let list = daemon.http.get("/v1/feedback").await.body;
+    let said: Vec<_> = list.as_array().expect("a list").iter().map(|item| [&item["author"], &item["state"]]).collect();
+    let told = [["bob", "counted"], ["ann", "replaced"], ["bob", "contradicted"], ["ann", "contradicted"]];
+    assert_eq!(serde_json::to_value(said).expect("text"), json!(told), "newest first");
+    assert_eq!(daemon.http.get("/v1/feedback?limit=1").await.body.as_array().map(Vec::len), Some(1));
+    assert_eq!(daemon.http.get("/v1/feedback?limit=0").await.status, 400);
+    assert_eq!(daemon.stranger().get("/v1/feedback").await.status, 403);
 }

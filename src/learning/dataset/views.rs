@@ -1,9 +1,13 @@
 //! What trainings and measures want of rows.
 
+use std::collections::BTreeMap;
+
 use super::split::{check_classes, reduce, sort};
-use super::{Counts, Dataset, Prepared, Row, SAMPLES_MIN};
+use super::{Counts, Dataset, Prepared, Row, SAMPLES_MIN, Words};
+use crate::detection::attempt::{RequestKey, Timestamp};
 use crate::learning::calibration::Calibrates;
 use crate::learning::evaluation::Scored;
+use crate::learning::feedback::{self, Told};
 use crate::learning::labels::Label;
 use crate::learning::standardizer::Standardizer;
 use crate::learning::threshold::Negative;
@@ -23,23 +27,42 @@ impl Row {
 impl Prepared {
     /// The same without anything that people said; `None` where they said nothing, or one class would be missing then.
     pub fn without_words(&self) -> Option<Self> {
-        if self.counts.feedback == 0 {
-            return None;
-        }
-        let silent = |dataset: &Dataset| Dataset {
-            rows: dataset.rows.iter().filter(|row| !row.from_feedback).cloned().collect(),
+        if self.counts.feedback == 0 { None } else { self.with_words_of(|_| false) }
+    }
+
+    /// The same with the words of some authors only, which then weigh what they would if the others had said nothing.
+    /// `None` where one class would be missing.
+    pub fn with_words_of(&self, heard: impl Fn(&str) -> bool) -> Option<Self> {
+        let Words { said, sample_weight, now } = &self.words;
+        let said: BTreeMap<RequestKey, (String, Timestamp)> =
+            said.iter().filter(|(_, (author, _))| heard(author)).map(|(key, word)| (*key, word.clone())).collect();
+        let given: Vec<Timestamp> = said.values().map(|(_, given_at)| *given_at).collect();
+        let weights: BTreeMap<RequestKey, f64> =
+            said.keys().copied().zip(feedback::weights(&given, *sample_weight, *now)).collect();
+        let part = |dataset: &Dataset| {
+            let heard = |row: &Row| {
+                let weight = if row.from_feedback { *weights.get(&row.request)? } else { row.weight };
+                Some(Row { weight, ..row.clone() })
+            };
+            Dataset { rows: dataset.rows.iter().filter_map(heard).collect() }
         };
-        let (train, hold_out) = (silent(&self.train), silent(&self.hold_out));
+        let (train, hold_out) = (part(&self.train), part(&self.hold_out));
         if train.rows.len() < SAMPLES_MIN || check_classes(train.rows.iter()).is_err() {
             return None;
         }
         let counts = Counts {
             train: train.rows.len(),
             hold_out: hold_out.rows.len(),
-            feedback: 0,
+            feedback: said.len(),
             skipped: self.counts.skipped,
         };
-        Some(Self { train, hold_out, fresh: self.fresh.clone(), counts, told: self.told })
+        let told = Told {
+            counted: said.len(),
+            set_aside: self.told.set_aside + self.counts.feedback - said.len(),
+            ..self.told
+        };
+        let words = Words { said, ..self.words.clone() };
+        Some(Self { train, hold_out, fresh: self.fresh.clone(), counts, told, words })
     }
 
     /// All rows but the feedback that is held out, in their order; at most `max` samples, drawn with `seed`, and all

@@ -1,7 +1,7 @@
 //! Vectors from elsewhere, traffic that stays, traffic that changes, and an attack that is no alarm.
 
 use super::*;
-use crate::numeric::Rng;
+use crate::numeric::{self, Rng};
 
 /// Snapshots of compat-6: mostly small values; a share `attacks` has many failures.
 fn traffic(seed: u64, count: usize, attacks: f64, shift: f64) -> Vec<Vec<f32>> {
@@ -65,6 +65,38 @@ fn legitimate_traffic_that_changes_is_an_alarm_and_is_named() {
 
     assert_eq!(drift.level(), Level::Alarm);
     assert!(drift.largest().is_some_and(|largest| largest.legit && largest.feature.is_some()), "{drift:?}");
+}
+
+#[test]
+fn one_feature_that_is_nothing_like_before_is_an_alarm_if_the_model_leans_on_it() {
+    // Two features of many are no quarter of them, and the score does not move, because they make up for each other.
+    let schema = FeatureSchema::ext();
+    let at = |name: &str| schema.index_of(name).expect("a feature of the schema");
+    let (moved, other) = (at("source_failures_1h"), at("source_failures_5m"));
+    let rows = |seed: u64, shift: f32| -> Vec<Vec<f32>> {
+        let mut rng = Rng::new(seed, "strong drift");
+        let mut row = || {
+            let mut values = vec![0.0; schema.len()];
+            values[moved] = rng.uniform() as f32 + shift;
+            values[other] = -values[moved];
+            values
+        };
+        (0..3000).map(|_| row()).collect()
+    };
+    let level = |shift: f32, leans: f64| {
+        let score = |values: &[f32]| {
+            let logit = leans * f64::from(values[moved] + values[other]) - 4.0;
+            1.0 / (1.0 + numeric::exp(-logit))
+        };
+        let drift = Reference::new(&schema, &seen(&rows(1, 0.0)), 0.5, score).compare(&seen(&rows(2, shift)), score);
+        let shift = drift.legit.as_ref().expect("enough rows");
+        assert!(shift.score < Drift::ALARM, "{}", shift.score);
+        (drift.level(), shift.features[moved].psi > Drift::STRONG)
+    };
+
+    assert_eq!(level(0.6, 2.0), (Level::Alarm, true));
+    assert_eq!(level(0.6, 0.01), (Level::Warning, true), "the model does not look at it");
+    assert_eq!(level(0.1, 2.0), (Level::Warning, false), "it has moved, but not so far");
 }
 
 #[test]

@@ -181,23 +181,46 @@ fn false_positives_count_by_group() {
 
 #[test]
 fn a_model_that_disagrees_with_people_is_refused() {
-    let word = |attack, challenger, champion| HeldOutFeedback { attack, challenger, champion: Some(champion) };
+    let word =
+        |attack, challenger, champion| HeldOutFeedback { attack, author: 0, challenger, champion: Some(champion) };
     let with = |feedback: Vec<HeldOutFeedback>| Case { feedback, ..Case::default() }.judge();
     // Sixteen good words keep the share above seven in ten.
     let good = || vec![word(true, 4.0, 4.0); 16];
+    let by_turns =
+        |word: HeldOutFeedback, count: usize| (0..count).map(move |n| HeldOutFeedback { author: n % 2, ..word });
     let worse_by = |count: usize| {
         let mut words = good();
-        words.extend(vec![word(false, 4.0, -4.0); count]);
+        words.extend(by_turns(word(false, 4.0, -4.0), count));
         with(words)
     };
 
-    assert_eq!(worse_by(5).verdict, Verdict::Promote, "five of five: p = 0.0625");
+    assert_eq!(worse_by(4).verdict, Verdict::Promote, "four of four: p = 0.125");
     refused_by(&worse_by(6), "feedback_paired");
-    let absolute = with(vec![word(true, -4.0, -4.0), word(true, -4.0, -4.0), good()[0], good()[0], good()[0]]);
-    refused_by(&absolute, "feedback");
-    assert_eq!(with(vec![word(true, -4.0, -4.0); 4]).verdict, Verdict::Promote, "four words are too few");
+    let absolute: Vec<_> = by_turns(word(true, -4.0, -4.0), 2).chain(vec![good()[0]; 3]).collect();
+    refused_by(&with(absolute), "feedback");
+    assert_eq!(with(by_turns(word(true, -4.0, -4.0), 4).collect()).verdict, Verdict::Promote, "four words are too few");
     // An attack that is watched and a user who is not blocked are what people asked for.
     assert_eq!(with([word(true, 1.0, 1.0), word(false, 1.0, 1.0)].repeat(4)).verdict, Verdict::Promote);
+}
+
+#[test]
+fn one_author_alone_holds_nothing_back_and_two_who_agree_do() {
+    let said = |author, count: usize, logit| {
+        vec![HeldOutFeedback { attack: false, author, challenger: logit, champion: Some(-4.0) }; count]
+    };
+    let with = |feedback: Vec<HeldOutFeedback>| Case { feedback, ..Case::default() }.judge();
+    // A high logit of what somebody calls legitimate: the model disagrees.
+    let alone = with(said(7, 30, 4.0));
+    let against_the_others = with([said(7, 30, 4.0), said(8, 5, -4.0)].concat());
+    let two = with([said(7, 4, 4.0), said(8, 3, 4.0)].concat());
+
+    for judgement in [&alone, &against_the_others] {
+        assert_eq!(judgement.verdict, Verdict::Promote, "{judgement:?}");
+        assert_eq!(status(judgement, "feedback"), Status::Noted);
+        assert_eq!(status(judgement, "feedback_paired"), Status::Passed);
+    }
+    assert_eq!(status(&two, "feedback"), Status::Failed);
+    assert_eq!(status(&two, "feedback_paired"), Status::Failed, "three and three count");
 }
 
 #[test]
@@ -389,7 +412,7 @@ fn a_jump_of_the_logits_is_noted_or_waits_for_a_person() {
 #[test]
 fn an_alarm_of_drift_stops_automatic_promotion_and_a_warning_does_not() {
     let shift = |psi| {
-        let features = vec![FeatureShift { name: "a".into(), psi, telling: true }];
+        let features = vec![FeatureShift { name: "a".into(), psi, telling: true, strong: false }];
         Some(Shift { rows: 1000, score: 0.01, features })
     };
     let with = |all, legit| Case { drift: Some(Drift { all: shift(all), legit: shift(legit) }), ..Case::default() };

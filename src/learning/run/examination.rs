@@ -4,6 +4,8 @@
 //! What would happen to people, in canaries and live, is asked of the models that would serve.
 //! Nothing is judged here, and rows of another width than the model's are left out.
 
+use std::collections::BTreeSet;
+
 use super::super::artifact::ModelArtifact;
 use super::super::calibration::Calibrates;
 use super::super::dataset::{Prepared, Row};
@@ -43,14 +45,21 @@ pub(super) fn examine(
     let rows = &prepared.hold_out.rows;
     let Fitted { measured, serving } = challenger;
     // What people said is asked by criteria of its own; among the rows that happened it would be counted as traffic.
-    let of = |from_feedback: bool| {
-        let rows = rows.iter().filter(move |row| row.from_feedback == from_feedback);
-        rows.map(|row| held_out(row, measured, champion))
+    let happened = rows.iter().filter(|row| !row.from_feedback);
+    let hold_out: Vec<HeldOut> = happened.map(|row| held_out(row, measured, champion)).collect();
+    let said = &prepared.words.said;
+    let authors: BTreeSet<&str> = said.values().map(|(author, _)| author.as_str()).collect();
+    let author = |row: &Row| {
+        let author = said.get(&row.request).map(|(author, _)| author.as_str());
+        authors.iter().position(|known| Some(*known) == author).unwrap_or(authors.len())
     };
-    let hold_out: Vec<HeldOut> = of(false).collect();
-    let feedback: Vec<HeldOutFeedback> = of(true)
-        .map(|scored| HeldOutFeedback {
+    let feedback: Vec<HeldOutFeedback> = rows
+        .iter()
+        .filter(|row| row.from_feedback)
+        .map(|row| (author(row), held_out(row, measured, champion)))
+        .map(|(author, scored)| HeldOutFeedback {
             attack: scored.attack,
+            author,
             challenger: scored.challenger,
             champion: scored.champion,
         })

@@ -2,9 +2,11 @@
 //!
 //! A wrong word looks like a right one. What it does shows on the held-out rows, if nothing else differs: the same rows are
 //! fitted with the words and without. Words that cost too much are left out of this training, told, and tried again in the
-//! next; the training itself goes on, so that nobody can stop the learning of a site by wrong words. Which words count at
-//! all, and for how much, is decided before, in `feedback`.
+//! next; the training itself goes on, so that nobody can stop the learning of a site by wrong words. Nor can anybody silence
+//! the others by them: where all words together cost too much, it is asked whose. Which words count at all, and for how
+//! much, is decided before, in `feedback`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use super::super::artifact::ModelArtifact;
@@ -19,6 +21,11 @@ use crate::detection::features::FeatureSchema;
 /// cost 2.5 and 8.7 points of all attacks, and right ones at most .3 points of these.
 const COST_MAX: f64 = 0.005;
 
+/// Words of an author that can be judged alone: what fewer do is chance.
+const OF_AUTHOR_MIN: usize = 5;
+/// Authors who are judged alone, those with most words; each takes a fit. All others are one party.
+const AUTHORS_MAX: usize = 5;
+
 /// What came of fitting with and without words.
 pub(super) struct Heeded {
     /// The rows that were fitted: without the words where these are set aside.
@@ -27,6 +34,8 @@ pub(super) struct Heeded {
     pub(super) fitted: Fitted,
     /// For the history; `None` where the words count, or there are none.
     pub(super) set_aside: Option<String>,
+    /// Whose words were set aside, in the order of their names.
+    pub(super) unheeded: Vec<String>,
 }
 
 /// Fits what `options` ask for, with the words of people unless they cost too much.
@@ -41,28 +50,92 @@ pub(super) fn fit_heeding(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Heeded, RunError> {
     let fitted = fit(&prepared, schema, options, cancel, progress)?;
+    let heeded = |prepared, fitted| Heeded { prepared, fitted, set_aside: None, unheeded: Vec::new() };
     let Some(with) = recall(&fitted.measured, &prepared.hold_out, options.false_positive_budget) else {
-        return Ok(Heeded { prepared, fitted, set_aside: None });
+        return Ok(heeded(prepared, fitted));
     };
-    let Some(mut unheeded) = prepared.without_words() else {
-        return Ok(Heeded { prepared, fitted, set_aside: None });
+    let Some(silent) = prepared.without_words() else {
+        return Ok(heeded(prepared, fitted));
     };
-    let control = fit(&unheeded, schema, options, cancel, progress)?;
+    let control = fit(&silent, schema, options, cancel, progress)?;
     let without = recall(&control.measured, &prepared.hold_out, options.false_positive_budget);
     let cost = without.map_or(0.0, |without| without - with);
     if cost <= COST_MAX {
-        return Ok(Heeded { prepared, fitted, set_aside: None });
+        return Ok(heeded(prepared, fitted));
     }
-    let items = prepared.counts.feedback;
-    unheeded.told.set_aside = items;
-    unheeded.told.counted = 0;
+    let mut fit_with = |heard: &BTreeSet<&str>| {
+        let Some(part) = prepared.with_words_of(|author| heard.contains(author)) else { return Ok(None) };
+        let fitted = fit(&part, schema, options, cancel, progress)?;
+        let with = recall(&fitted.measured, &prepared.hold_out, options.false_positive_budget);
+        let cost = without.zip(with).map_or(f64::INFINITY, |(without, with)| without - with);
+        Ok::<_, RunError>((cost <= COST_MAX).then_some((cost, part, fitted)))
+    };
+    let (part, fitted) = heard(&parties(&prepared), &mut fit_with)?.unwrap_or((silent, control));
+    let unheeded: BTreeSet<&String> = prepared.words.said.values().map(|(author, _)| author).collect();
+    let still: BTreeSet<&String> = part.words.said.values().map(|(author, _)| author).collect();
+    let unheeded: Vec<String> = unheeded.difference(&still).map(|author| (*author).clone()).collect();
     let set_aside = format!(
-        "{items} feedback items are set aside: with them the model finds {:.1} points less of the held-out attacks, and \
-         {:.1} is allowed; look through the latest ones",
+        "{} feedback items of {} authors are set aside: with all items the model finds {:.1} points less of the held-out \
+         attacks, and {:.1} is allowed; the list of feedback shows which",
+        part.told.set_aside,
+        unheeded.len(),
         cost * 100.0,
         COST_MAX * 100.0
     );
-    Ok(Heeded { prepared: unheeded, fitted: control, set_aside: Some(set_aside) })
+    Ok(Heeded { prepared: part, fitted, set_aside: Some(set_aside), unheeded })
+}
+
+/// Who is judged as one: each author with many words, and all others together. The order is always the same.
+fn parties(prepared: &Prepared) -> Vec<BTreeSet<&str>> {
+    let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+    for (author, _) in prepared.words.said.values() {
+        *words.entry(author).or_default() += 1;
+    }
+    let mut authors: Vec<(&str, usize)> = words.into_iter().collect();
+    authors.sort_by_key(|(author, words)| (std::cmp::Reverse(*words), *author));
+    let alone = authors.iter().take(AUTHORS_MAX).filter(|(_, words)| *words >= OF_AUTHOR_MIN).count();
+    let (alone, others) = authors.split_at(alone);
+    let mut parties: Vec<BTreeSet<&str>> = alone.iter().map(|(author, _)| BTreeSet::from([*author])).collect();
+    if !others.is_empty() {
+        parties.push(others.iter().map(|(author, _)| *author).collect());
+    }
+    parties
+}
+
+/// What a fit with some words gave, if they cost no more than they may.
+type Borne = Option<(f64, Prepared, Fitted)>;
+
+/// The rows and models with the words of as many parties as may be heard together: each of those that cost little alone,
+/// and where these cost too much together the cheaper half of them. `None` where there is no such party. All of them are
+/// known to cost too much together.
+fn heard(
+    parties: &[BTreeSet<&str>],
+    fit_with: &mut dyn FnMut(&BTreeSet<&str>) -> Result<Borne, RunError>,
+) -> Result<Option<(Prepared, Fitted)>, RunError> {
+    if parties.len() < 2 {
+        return Ok(None);
+    }
+    let mut cheap: Vec<(f64, &BTreeSet<&str>)> = Vec::new();
+    let mut cheapest: Borne = None;
+    for party in parties {
+        let Some(borne) = fit_with(party)? else { continue };
+        cheap.push((borne.0, party));
+        if cheapest.as_ref().is_none_or(|best| borne.0 < best.0) {
+            cheapest = Some(borne);
+        }
+    }
+    cheap.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if cheap.len() == parties.len() {
+        cheap.truncate(cheap.len() / 2);
+    }
+    while cheap.len() > 1 {
+        let together = cheap.iter().flat_map(|(_, party)| party.iter().copied()).collect();
+        if let Some((_, part, fitted)) = fit_with(&together)? {
+            return Ok(Some((part, fitted)));
+        }
+        cheap.truncate(cheap.len() / 2);
+    }
+    Ok(cheapest.map(|(_, part, fitted)| (part, fitted)))
 }
 
 /// Share of the attacks found on rows that nobody spoke of, at `budget` false positives. `None` where too few of these rows

@@ -1,14 +1,21 @@
 //! Between this node and the others: what it tells them, what it hears of them, and what it remembers of both.
 
 use super::{Remembered, Scorer, State};
+use crate::detection::activity::DAY_MS;
 use crate::detection::attempt::{Outcome, RequestKey, Timestamp};
 use crate::detection::event::{AttemptEvent, BootId};
 use crate::detection::tracker::{Applied, Indexed};
+use crate::serving::attempt_log::Crowd;
 use crate::serving::hindsight::News;
+use crate::store::Limits;
 
 /// An attempt whose outcome has not come within this time is told to the fleet without it, so that peers count it.
 /// Half a second: longer than most password checks, and feedback on another node finds the attempt within a second.
 const ANNOUNCE_AFTER_MS: u64 = 500;
+
+/// One client network may take about one in so many of the places for failures a day, and so many places at least.
+const NETWORK_PART: u64 = 100;
+const NETWORK_MIN: u64 = 20;
 
 impl Scorer {
     /// Counts an event of another node; `own` events are skipped.
@@ -116,10 +123,21 @@ impl Scorer {
         }
     }
 
+    /// How many failures the network of an event has had within a day, as this node has heard.
+    fn crowd(&self, state: &State, event: &AttemptEvent) -> Crowd {
+        let half = Limits::from(&**self.config.load()).samples_per_class;
+        let free = (half / NETWORK_PART).max(NETWORK_MIN);
+        if event.outcome != Some(Outcome::Failure) {
+            return Crowd { failures: 0, free };
+        }
+        let view = state.tracker.activity_for(event.historical).view(&event.attempt);
+        Crowd { failures: view.network_counts(DAY_MS).failures.into(), free }
+    }
+
     /// Queues an event for the fleet. Under the lock of the counters, so that a checkpoint never holds an event without
     /// its number.
     pub(super) fn tell(&self, state: &mut State, event: AttemptEvent, now: Timestamp) -> Option<u64> {
-        let teaches = !self.site.load().trusts(&event.attempt);
+        let teaches = (!self.site.load().trusts(&event.attempt)).then(|| self.crowd(state, &event));
         let seq = self.log.push(event, now, teaches)?;
         state.tracker.own_applied(self.log.boot(), seq);
         Some(seq)

@@ -129,6 +129,43 @@ fn d6_passwords_tried_for_an_alias_are_counted_also_where_the_account_is_told_af
 }
 
 #[test]
+fn what_a_network_fails_beyond_its_share_of_the_samples_competes_with_less_chance_and_nobody_else_does() {
+    use crate::learning::sample::{Sample, reservoir_key};
+    let parts = parts();
+    let mut config = Config::default();
+    config.ml.max_training_records = 4000;
+    parts.scorer.config.store(Arc::new(config));
+    let told = |number: usize, ip: &str, success: bool| {
+        let record = json!({
+            "request_id": format!("r{number}"), "client_ip": ip, "username": format!("name-{number}"),
+            "success": success,
+        });
+        parts.scorer.outcome(AttemptRecord::parse(record.to_string().as_bytes()).unwrap(), NOW).unwrap();
+    };
+    (0..60).for_each(|number| told(number, &format!("198.51.100.{number}"), false));
+    told(60, "203.0.113.1", false);
+    told(61, "198.51.100.1", true);
+
+    let (_, entries) = parts.scorer.log.oldest(100).unwrap();
+    let thinned: Vec<f64> = entries
+        .iter()
+        .map(|entry| {
+            let entry = entry.sample.as_ref().unwrap();
+            let sample = Sample::decode(&entry.bytes).unwrap();
+            entry.key - reservoir_key(sample.request, sample.ingested_day)
+        })
+        .collect();
+
+    // Of two thousand places for failures twenty are free for one network a day.
+    assert!(thinned[..20].iter().all(|less| less.abs() < 1e-9), "{thinned:?}");
+    assert!(
+        (thinned[39] - crate::numeric::ln(2.0)).abs() < 1e-9 && (thinned[59] - crate::numeric::ln(3.0)).abs() < 1e-9,
+        "{thinned:?}"
+    );
+    assert!(thinned[60..].iter().all(|less| less.abs() < 1e-9), "another network, and a login: {thinned:?}");
+}
+
+#[test]
 fn a_text_is_replaced_by_how_often_it_failed_before() {
     let parts = parts();
     scored(&parts, 0, &json!({"device": "x"}));

@@ -121,6 +121,7 @@ impl Trainer {
             candidate: Some(note.id.clone()),
             tuning: None,
             feedback: None,
+            unheeded: Vec::new(),
             reason: reason.clone(),
         };
         let job = PublishJob {

@@ -16,6 +16,9 @@ use crate::store::registry::{Lease, PublishReply, RefusalReply, RefusalRequest, 
 use crate::tasks::candidate::CandidateNote;
 use crate::tasks::publisher::{HistoryNote, PublishError, PublishJob};
 
+/// Names of authors in one entry of the history, at most; more than that are told by their number.
+const UNHEEDED_MAX: usize = 32;
+
 /// What every end of a training needs to know of it.
 #[derive(Clone, Copy)]
 pub(super) struct Ended<'a> {
@@ -200,7 +203,7 @@ impl Trainer {
 
     /// What the history says besides the model. Words that contradict each other are for people to sort out.
     fn note_down(&self, note: &mut HistoryNote, notes: Notes) {
-        let Notes { tuning, feedback } = notes;
+        let Notes { tuning, feedback, mut unheeded } = notes;
         self.metrics.training_feedback(&feedback);
         if feedback.contradicted > 0 {
             let requests = feedback.contradicted;
@@ -208,7 +211,13 @@ impl Trainer {
         }
         if feedback.set_aside > 0 {
             let items = feedback.set_aside;
-            warn!(items, "{items} feedback items cost more attacks than they may and were left out of this training");
+            let authors = unheeded.len();
+            warn!(
+                items,
+                authors,
+                "{items} feedback items of {authors} authors cost more attacks than they may and were left out of this \
+                 training; `nauthilus-neural feedback list` shows which"
+            );
         }
         if feedback.overruled > 0 {
             let items = feedback.overruled;
@@ -224,6 +233,8 @@ impl Trainer {
         }
         note.tuning = tuning;
         note.feedback = Some(feedback);
+        unheeded.truncate(UNHEEDED_MAX);
+        note.unheeded = unheeded;
     }
 
     pub(super) fn note(&self, request: &TrainRequest) -> HistoryNote {
@@ -239,6 +250,7 @@ impl Trainer {
             candidate: None,
             tuning: None,
             feedback: None,
+            unheeded: Vec::new(),
             reason: String::new(),
         }
     }

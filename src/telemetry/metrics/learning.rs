@@ -143,7 +143,7 @@ impl Metrics {
 
     /// What became of the feedback of a training: `counted`, `contradicted`, `repeated`, `overruled` a label, `set_aside`.
     pub fn training_feedback(&self, told: &Told) {
-        let Told { counted, contradicted, repeated, overruled, set_aside } = *told;
+        let Told { counted, contradicted, repeated, overruled, set_aside, .. } = *told;
         let by = [
             ("counted", counted),
             ("contradicted", contradicted),

@@ -93,6 +93,47 @@ fn words_that_cost_attacks_are_set_aside_and_told() {
     assert_eq!(heeded.fitted.measured.training.counts.feedback, 0);
 }
 
+/// What one author says about rows of one kind; as many as count.
+fn words_of(author: &str, about: u64, attack: bool, first: u64, count: u64) -> Vec<Feedback> {
+    let said = |(number, word): (u64, Feedback)| {
+        let spoken = feedback(ROWS + first + number, attack, author);
+        Feedback { values: word.values, fingerprint: word.fingerprint, ..spoken }
+    };
+    (0..).zip(words(about, attack)).take(count as usize).map(said).collect()
+}
+
+#[test]
+fn wrong_words_of_one_author_are_set_aside_and_those_of_the_others_count() {
+    let wrong = words_of("mallory", 53, true, 0, 30);
+    // What the others say is right, and about something else.
+    let right = words_of("c", 100, false, 100, 6);
+    let few = words_of("d", 100, false, 200, 2);
+
+    let heeded = heeded([wrong, right, few].concat());
+
+    assert_eq!(heeded.unheeded, ["mallory"], "{:?}", heeded.set_aside);
+    let told = heeded.prepared.told;
+    assert_eq!((told.counted, told.set_aside), (8, 30), "{told:?}");
+    let spoken = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback).count();
+    assert_eq!(spoken(&heeded.prepared.train) + spoken(&heeded.prepared.hold_out), 8, "in the held-out words as well");
+    let rows = heeded.prepared.train.rows.iter().chain(&heeded.prepared.hold_out.rows);
+    let weight: f64 = rows.filter(|row| row.from_feedback).map(|row| row.weight).sum();
+    assert!((weight / 6000.0 - 0.005).abs() < 1e-6, "as if mallory had not spoken: {weight}");
+}
+
+#[test]
+fn many_authors_of_a_word_each_are_judged_together() {
+    let parties = |words: Vec<Feedback>| {
+        let prepared = dataset::build(samples(), words, &Truth, &schema(), 10_000, 1).expect("enough rows");
+        let parties: Vec<usize> = parties(&prepared).iter().map(BTreeSet::len).collect();
+        parties
+    };
+    let many: Vec<Feedback> = (0..7).flat_map(|n| words_of(&format!("m{n}"), 53, true, 20 * n, 6 + n)).collect();
+
+    assert_eq!(parties(words(53, true)), [100]);
+    assert_eq!(parties(many), [1, 1, 1, 1, 1, 2], "five fits, and one for the rest");
+}
+
 #[test]
 fn without_words_nothing_is_fitted_twice() {
     let heeded = heeded(Vec::new());

@@ -1,9 +1,11 @@
 //! What a recipe promises about probabilities and thresholds where attacks are rare or errors have a price.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::detection::attempt::{RequestKey, Timestamp};
 use crate::learning::cost::Costs;
-use crate::learning::dataset::Counts;
+use crate::learning::dataset::{Counts, Words};
 use crate::learning::feedback::Told;
 use crate::learning::gate::GateOptions;
 use crate::learning::training::TrainingOptions;
@@ -35,7 +37,9 @@ fn prepared(count: usize, attacks: f64, strength: f64) -> Prepared {
     let (train, hold_out) = rows.split_at(count * 4 / 5);
     let counts = Counts { train: train.len(), hold_out: hold_out.len(), ..Counts::default() };
     let of = |rows: &[Row]| Dataset { rows: rows.to_vec() };
-    Prepared { train: of(train), hold_out: of(hold_out), fresh: Dataset::default(), counts, told: Told::default() }
+    let words = Words { said: BTreeMap::new(), sample_weight: count as f64, now: Timestamp::from_millis(0) };
+    let told = Told::default();
+    Prepared { train: of(train), hold_out: of(hold_out), fresh: Dataset::default(), counts, told, words }
 }
 
 fn options(voters: Voters) -> RunOptions {
