@@ -195,6 +195,9 @@ async fn each_call_returns_what_the_manual_says_with_the_loader_present_stubbed_
         let call = |call: &str| typed(&nauthilus, beginning, call);
         let done = ("boolean nil".into(), vec![json!(true), Value::Null]);
         assert_eq!(call("reset_neural_network()"), done, "{version:?}");
+        // What the version before has removed.
+        let names = json!({ "names": ["unused_feature", "noisy_feature", "redundant_feature"] });
+        assert_eq!(daemon.http.post("/v1/features", &names).await.status, 200);
         let mut attempt = traffic::attempt(1, "198.51.100.7", "alice");
         attempt["request_id"] = json!(format!("{version:?} {}", beginning.len()));
         attempt["features"] = json!({ "unused_feature": 1, "noisy_feature": 2, "redundant_feature": 3 });
