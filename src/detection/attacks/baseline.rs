@@ -90,7 +90,7 @@ struct Note {
     attacked: bool,
 }
 
-/// What of the past may be called usual. Belongs to the hours of [`Windows`] and is kept with them over a restart.
+/// What of the past may be called usual. Belongs to the hours of `Windows` and is kept with them over a restart.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Baseline(BTreeMap<i64, Note>);
