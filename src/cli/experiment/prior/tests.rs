@@ -27,10 +27,9 @@ fn roc_auc(missing: Missing) -> f64 {
 
 #[test]
 fn the_shipped_prior_ranks_attacks_of_a_strange_site_above_its_users_whatever_the_site_tells() {
-    // Measured: 0.9937 to 0.9953 with password tags, 0.9725 to 0.9781 without; other starting weights and one feature less gave
-    // 0.9966 to 0.9976 and 0.9802 to 0.9841.
+    // Measured: 0.9961 to 0.9970 with password tags, 0.9796 to 0.9848 without.
     for missing in (0..SITES).map(Missing::of) {
-        let (measured, least) = (roc_auc(missing), if missing.tags { 0.97 } else { 0.992 });
+        let (measured, least) = (roc_auc(missing), if missing.tags { 0.975 } else { 0.994 });
         assert!(measured > least, "{measured} with {missing:?}");
     }
 }
