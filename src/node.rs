@@ -210,6 +210,7 @@ impl Node {
             schema,
             state_dir: Arc::clone(&state_dir),
             metrics: Arc::clone(&metrics),
+            turn: Arc::default(),
         };
         let overrides = OverrideWatch {
             store: Arc::clone(&store),

@@ -32,6 +32,8 @@ pub struct Features {
     pub(crate) schema: Arc<SchemaSlot>,
     pub(crate) state_dir: Arc<StateDir>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Held from reading the list until it is taken over, so that what was read earlier is not taken over later.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The list that this node last heard of; an empty one if there is none or it cannot be read.
@@ -129,6 +131,7 @@ impl Features {
     /// # Errors
     /// When the store cannot be used, or what lies there is no list.
     pub(crate) async fn follow(&self) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
         match self.read().await? {
             (_, Some(list)) => self.take_over(&list),
             (_, None) => {
@@ -168,6 +171,7 @@ impl Features {
         decide: impl Fn(&FeatureList) -> Result<FeatureList, E>,
     ) -> Result<Result<FeatureList, E>, StoreError> {
         const OPERATION: &str = "change the additional features";
+        let _turn = self.turn.lock().await;
         for _ in 0..TRIES {
             let (before, list) = self.read().await?;
             let list = list.unwrap_or_default();
