@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock;
-use crate::control::command::{self, Message};
+use crate::control::message::{self, Message};
 use crate::control::{CHANNEL, Caller, ControlError, ControlHandle};
 use crate::detection::attempt::RequestKey;
 use crate::store::{Claim, Store, StoreError};
@@ -134,7 +134,7 @@ impl CommandListener {
             }
             Err(_) => info!(command, "the {command} command was refused"),
         }
-        let answer = command::answer(message.id.as_deref(), command, &self.control.identity.name, result.as_ref());
+        let answer = message::answer(message.id.as_deref(), command, &self.control.identity.name, result.as_ref());
         self.send(message.id.as_deref(), &answer, message.reply_to.as_deref()).await;
     }
 
@@ -152,7 +152,7 @@ impl CommandListener {
             return;
         }
         let command = text("command").unwrap_or("unknown");
-        let answer = command::answer(text("id"), command, &self.control.identity.name, Err(error));
+        let answer = message::answer(text("id"), command, &self.control.identity.name, Err(error));
         self.send(text("id"), &answer, text("reply_to")).await;
     }
 

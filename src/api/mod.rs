@@ -16,6 +16,7 @@ pub mod health;
 pub mod hook_parameters;
 pub mod hooks;
 pub mod jwt;
+mod newest;
 pub mod overrides;
 pub mod problem;
 pub mod scoring;

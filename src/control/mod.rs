@@ -10,6 +10,7 @@ pub mod feedback;
 mod feedback_list;
 mod history;
 pub mod import;
+pub mod message;
 mod modes;
 pub mod overrides;
 mod rehearsal;
@@ -262,7 +263,7 @@ impl ControlHandle {
 
     /// Records the result of something that was answered before it was done.
     async fn keep_result(&self, id: &str, command: &'static str, result: &Result<Value, ControlError>) {
-        let answer = command::answer(Some(id), command, &self.identity.name, result.as_ref());
+        let answer = message::answer(Some(id), command, &self.identity.name, result.as_ref());
         if let Err(error) = self.store.finish_command(id, answer.to_string().as_bytes(), None).await {
             warn!("cannot record the result of the {command} command: {error}");
         }

@@ -367,7 +367,7 @@ fn the_examples_of_the_readme_can_be_read() {
     }
     let commands = between(&readme, "commands' '", "'");
     for command in &commands {
-        nauthilus_neural::control::command::Message::parse(command.as_bytes()).expect("a command");
+        nauthilus_neural::control::message::Message::parse(command.as_bytes()).expect("a command");
     }
     assert!(attempts.len() >= 2 && commands.len() >= 2, "the examples were not found");
 }
