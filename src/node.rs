@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
+mod restore;
+
+use self::restore::{load_checkpoint, load_last_good_model};
 use crate::api::App;
 use crate::api::auth::{Auth, Token};
 use crate::api::command_listener::CommandListener;
@@ -24,20 +27,19 @@ use crate::config::{Config, Problem, Profile, Role, host_name};
 use crate::control::{Caller, Command, ControlError, ControlHandle, Rehearsal, StatusView, Waiting};
 use crate::detection::features::FeatureSchema;
 use crate::detection::pseudonym::Pseudonymizer;
-use crate::learning::artifact::{Expectation, ModelArtifact};
 use crate::serving::attempt_log::AttemptLog;
 use crate::serving::geo::{GeoDatabases, GeoError};
 use crate::serving::mode::LearningMode;
 use crate::serving::schema::SchemaSlot;
 use crate::serving::scorer::{Scorer, ScorerParts};
-use crate::serving::slot::{ModelSlot, ServedModel};
+use crate::serving::slot::ModelSlot;
 use crate::state::high_water::HighWaterFile;
 use crate::state::identity::Identity;
 use crate::state::secrets;
 use crate::state::state_dir::{StateDir, StateError};
 use crate::store::upstream::layout::Layout;
 use crate::store::upstream::source::SourceOptions;
-use crate::store::{Limits, NodeReport, Position, Store};
+use crate::store::{Limits, NodeReport, Store};
 use crate::supervisor::{Kind, Supervisor, TaskError};
 use crate::tasks::attack_mirror::{AttackMirror, Passed};
 use crate::tasks::attack_monitor::{self, AttackWatch};
@@ -276,7 +278,7 @@ impl Node {
         };
 
         let pseudonyms = Pseudonyms::new(store.clone(), scorer.clone(), state_dir.clone(), key);
-        // Best at once; where the store is away the heartbeat asks again.
+        // Best at once; where the store is away the subscriber asks again.
         let _ = tokio::time::timeout(KEY_LIMIT, agreed(&pseudonyms)).await;
 
         let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
@@ -336,6 +338,7 @@ impl Node {
                 mode,
                 state_dir: state_dir.clone(),
                 high_water: high_water.clone(),
+                pseudonyms: Arc::new(pseudonyms),
                 features: features.clone(),
                 overrides,
                 metrics: metrics.clone(),
@@ -463,7 +466,6 @@ impl Node {
             Heartbeat {
                 store,
                 identity: identity.clone(),
-                pseudonyms: Arc::new(pseudonyms),
                 slot,
                 swapped,
                 fleet,
@@ -573,33 +575,6 @@ pub fn profile_schema(config: &Config) -> FeatureSchema {
         Profile::ExtMlp16 => FeatureSchema::ext(),
         Profile::Compat6 => FeatureSchema::compat6(),
     }
-}
-
-fn load_last_good_model(state_dir: &StateDir, slot: &ModelSlot, schema: &FeatureSchema, metrics: &Metrics) {
-    let Some((id, bytes)) = state_dir.load_model() else { return };
-    let expectation = Expectation { fingerprint: None, sha256: Some(id.sha256) };
-    let decoded = ModelArtifact::decode(&bytes, &expectation);
-    match decoded.and_then(|(header, artifact)| artifact.accepted_by(schema).map(|artifact| (header, artifact))) {
-        Ok((_, artifact)) => {
-            slot.swap(Some(Arc::new(ServedModel { id, artifact })));
-            metrics.swapped(Some(id.generation));
-            info!(generation = id.generation, "serving the last good model, generation {}", id.generation);
-        }
-        Err(error) => {
-            metrics.artifact_rejected(error.kind());
-            warn!("the saved model cannot be used: {error}");
-            state_dir.set_model_aside();
-        }
-    }
-}
-
-fn load_checkpoint(state_dir: &StateDir, scorer: &Scorer) -> Position {
-    let Some((position, checkpoint)) = state_dir.load_checkpoint() else { return Position::START };
-    let restored = scorer.restore(&checkpoint, clock::now());
-    if restored.counters && !restored.memory {
-        info!("the checkpoint has no usable memory for labels: what came before now gets none from this node");
-    }
-    if restored.counters { position } else { Position::START }
 }
 
 /// Returns once the store has answered which key the fleet uses.

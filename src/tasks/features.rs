@@ -105,7 +105,6 @@ impl Features {
         let removed = self.change(Some(by), |list| {
             let (next, unknown) = list.without(names, clock::now().millis());
             *missing.lock().unwrap_or_else(PoisonError::into_inner) = unknown;
-            // Nothing to remove is nothing to follow either: the store may just have lost the list that this node knows.
             if next == *list { Err(()) } else { Ok(next) }
         });
         removed.await?.ok();
@@ -131,19 +130,7 @@ impl Features {
     /// # Errors
     /// When the store cannot be used, or what lies there is no list.
     pub(crate) async fn follow(&self) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().await;
-        match self.read().await? {
-            (_, Some(list)) => self.take_over(&list),
-            (_, None) => {
-                let own = self.schema.load().additional().clone();
-                if own != FeatureList::default() {
-                    let change = FeaturesChange { before: None, after: own.encode(), reset: None };
-                    self.store.change_features(&change).await?;
-                    warn!("the store had lost the list of additional features; it was put back");
-                }
-            }
-        }
-        Ok(())
+        self.change(None, |list| Ok::<_, String>(list.clone())).await.map(|_| ())
     }
 
     async fn read(&self) -> Result<(Option<Vec<u8>>, Option<FeatureList>), StoreError> {
@@ -165,6 +152,9 @@ impl Features {
     }
 
     /// Exchanges the list for what `decide` makes of it, and follows the result. `reset_by`: the model goes with it.
+    ///
+    /// A list that the store has lost is decided on as this node knows it, and put back: else whoever brings the next name
+    /// would begin a list of that name alone, and the fleet would forget the others.
     async fn change<E>(
         &self,
         reset_by: Option<&str>,
@@ -174,12 +164,14 @@ impl Features {
         let _turn = self.turn.lock().await;
         for _ in 0..TRIES {
             let (before, list) = self.read().await?;
-            let list = list.unwrap_or_default();
+            let lost = list.is_none();
+            let list = list.unwrap_or_else(|| self.schema.load().additional().clone());
+            let lost = lost && list != FeatureList::default();
             let next = match decide(&list) {
                 Ok(next) => next,
                 Err(error) => return Ok(Err(error)),
             };
-            if next == list {
+            if next == list && !lost {
                 self.take_over(&list);
                 return Ok(Ok(list));
             }
@@ -188,6 +180,9 @@ impl Features {
             if self.store.change_features(&change).await? == FeaturesReply::Changed {
                 self.metrics.status().registry_written();
                 self.metrics.status().announcement_sent();
+                if lost {
+                    warn!("the store had lost the list of additional features; it was put back");
+                }
                 self.take_over(&next);
                 return Ok(Ok(next));
             }

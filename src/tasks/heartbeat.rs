@@ -1,4 +1,4 @@
-//! Tells the fleet that this node lives and on which model, and keeps the node's picture of the fleet and its key.
+//! Tells the fleet that this node lives and on which model, and keeps the node's picture of the fleet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use crate::serving::slot::ModelSlot;
 use crate::state::identity::Identity;
 use crate::store::{NodeReport, Store, StoreError};
 use crate::supervisor::{TaskError, TaskStatus};
-use crate::tasks::pseudonyms::Pseudonyms;
 
 /// 8 s ± 20 %: three reports fit into the time after which a node counts as gone.
 const PERIOD: Duration = Duration::from_secs(8);
@@ -23,7 +22,6 @@ const PERIOD: Duration = Duration::from_secs(8);
 pub struct Heartbeat {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) pseudonyms: Arc<Pseudonyms>,
     pub(crate) slot: Arc<ModelSlot>,
     pub(crate) swapped: Arc<Notify>,
     pub(crate) fleet: Arc<ArcSwap<Vec<NodeReport>>>,
@@ -57,7 +55,6 @@ impl Heartbeat {
     /// # Errors
     /// When the store cannot be used.
     pub async fn reconcile_once(&mut self) -> Result<(), StoreError> {
-        self.pseudonyms.reconcile_once().await?;
         self.store.report_node(&self.identity.report(self.slot.id())).await?;
         let nodes = self.store.nodes().await?;
         let boot_id = self.identity.boot_hex();

@@ -1,4 +1,4 @@
-//! Keeps this node on the model and the mode that the registry points at, and on the fleet's list of features and overrides.
+//! Keeps this node on the model and the mode that the registry points at, and on the fleet's key, features and overrides.
 //!
 //! A doorbell, a new subscription and a jittered poll all lead to the same `reconcile_once`: read the pointer, fetch,
 //! verify, swap. It writes nothing to the registry. Whatever is wrong with an artifact, the old model keeps serving.
@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::features::Features;
 use super::jittered;
 use super::overrides::OverrideWatch;
+use super::pseudonyms::Pseudonyms;
 use crate::learning::artifact::{Expectation, ModelArtifact};
 use crate::serving::mode::LearningMode;
 use crate::serving::slot::{ModelSlot, ServedModel};
@@ -35,6 +36,7 @@ pub struct Subscriber {
     pub(crate) mode: Arc<LearningMode>,
     pub(crate) state_dir: Arc<StateDir>,
     pub(crate) high_water: Arc<HighWaterFile>,
+    pub(crate) pseudonyms: Arc<Pseudonyms>,
     pub(crate) features: Features,
     pub(crate) overrides: OverrideWatch,
     pub(crate) metrics: Arc<Metrics>,
@@ -91,7 +93,10 @@ impl Subscriber {
     /// # Errors
     /// When the store cannot be read.
     pub(crate) async fn reconcile_once(&mut self) -> Result<Reconciled, StoreError> {
-        // First, so that a model of a newer list is not refused.
+        // Before all that is kept under pseudonyms: a store that lost everything must have this fleet's key again before a
+        // new node offers its own, or every name becomes a stranger and no order for a pair finds its pair.
+        self.pseudonyms.reconcile_once().await?;
+        // Before the model, so that a model of a newer list is not refused.
         match self.features.follow().await {
             // A damaged list must not keep this node from a new model; what it knows of the list goes on counting.
             Err(StoreError::Corrupt { .. }) => self.metrics.store_error("read_features"),
