@@ -9,7 +9,9 @@
 //! In the same way a device that repeats an old password is nearly always at home when it does so, and whoever guesses is
 //! nearly always a stranger: a device on a journey, or behind a new dynamic address, would be taken for an attacker by its
 //! place, and a colleague behind the same office address for the user. So some devices are trained on once more in the
-//! places of attackers, and some mistakes at home once more with the guesses of attackers.
+//! places of attackers, amid all that attackers do there (what repeats an old password guesses nothing, however fast it is,
+//! whoever else fails there, and whoever else is tried with that password), and some mistakes at home once more with the
+//! guesses of attackers.
 //!
 //! Measures, calibration and thresholds never see any of these rows.
 
@@ -61,10 +63,13 @@ pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
     Dataset { rows: made }
 }
 
-/// `device`, which repeats an old password, in the place of `attack`.
+/// `device`, which repeats an old password, in the place of `attack` and amid it; its guesses stay its own.
 fn elsewhere(mut device: Row, attack: &Row, crossing: &Crossing) -> Row {
     for &place in &crossing.place {
         device.values[place] = attack.values[place];
+    }
+    for &around in &crossing.surroundings {
+        device.values[around] = device.values[around].max(attack.values[around]);
     }
     device.weight = 1.0;
     device
@@ -147,12 +152,14 @@ mod tests {
         let (outdated, strange, guesses) =
             (at("password_outdated"), at("user_new_network"), at("user_address_guesses_24h"));
         let (familiar, failures) = (at("user_address_succeeded_7d"), at("source_failures_24h"));
+        let sprayed = at("password_other_users_24h");
         let mut rows = some_rows(&schema);
         for row in &mut rows.rows {
             let attack = row.label == Label::Attack;
             row.values[strange] = f64::from(u8::from(attack));
             row.values[guesses] = ln_1p(if attack { 50.0 } else { 1.0 });
             row.values[failures] = ln_1p(if attack { 29.0 } else { 3.0 });
+            row.values[sprayed] = ln_1p(if attack { 60.0 } else { 0.0 });
             row.values[outdated] = f64::from(u8::from(!attack && row.failed));
             if row.failed && !attack {
                 row.values[familiar] = 1.0;
@@ -165,7 +172,9 @@ mod tests {
             crossed.iter().filter(|row| row.values[outdated] > 0.5 && row.values[strange] > 0.5).collect();
         assert_eq!(away.len(), 2);
         assert!(away.iter().all(|row| row.label == Label::Legit && row.values[familiar] < 0.5));
-        assert!(away.iter().all(|row| row.values[failures] == ln_1p(3.0)), "what the device does stays");
+        assert!(away.iter().all(|row| row.values[failures] == ln_1p(29.0)), "others fail there, too");
+        assert!(away.iter().all(|row| row.values[sprayed] == ln_1p(60.0)), "and try others with that password");
+        assert!(away.iter().all(|row| row.values[guesses] == ln_1p(1.0)), "it guesses nothing");
         let home: Vec<_> = crossed.iter().filter(|row| row.label == Label::Attack).collect();
         assert_eq!(home.len(), 2);
         assert!(home.iter().all(|row| row.values[familiar] > 0.5 && row.values[strange] < 0.5));

@@ -250,6 +250,29 @@ pub(super) const OF_PLACE: [&str; 12] = [
     "user_new_address",
     "user_address_succeeded_7d",
 ];
+/// See `FeatureSchema::crossing`: what an attack makes of the surroundings of whoever is there too.
+pub(super) const OF_SURROUNDINGS: [&str; 20] = [
+    "source_failures_5m",
+    "source_failures_1h",
+    "source_failures_24h",
+    "source_attempts_1h",
+    "source_names_1h",
+    "source_failed_names_24h",
+    "source_failure_share_24h",
+    "network_failures_1h",
+    "network_failures_24h",
+    "network_failed_users_24h",
+    "user_failures_5m",
+    "user_failures_1h",
+    "user_failures_24h",
+    "user_failing_addresses_24h",
+    "user_failing_networks_24h",
+    "password_other_users_24h",
+    "site_failure_share_10m",
+    "site_failure_excess",
+    "site_failing_addresses_1h",
+    "site_failing_addresses_excess",
+];
 /// See `FeatureSchema::crossing`.
 pub(super) const COUNTED_OF_VISIT: [&str; 11] = [
     "source_failures_5m",

@@ -111,6 +111,8 @@ pub struct Crossing {
     pub visit: Vec<usize>,
     /// ln(1 + x) of the guesses at the account from the address, this one included; one of `visit`.
     pub guesses: usize,
+    /// What others at an address, in a network, on an account and on the whole site do to an attempt.
+    pub surroundings: Vec<usize>,
 }
 
 /// The ordered features of one profile.
@@ -234,6 +236,7 @@ impl FeatureSchema {
             place: all(&ext::OF_PLACE)?,
             visit: all(&ext::COUNTED_OF_VISIT)?,
             guesses: self.index_of(ext::GUESSES_OF_VISIT)?,
+            surroundings: all(&ext::OF_SURROUNDINGS)?,
         })
     }
 

@@ -46,6 +46,8 @@ pub struct CanaryResult {
     pub challenger: u64,
     /// How many of them the champion flags; `None` without a champion, or with one of another schema.
     pub champion: Option<u64>,
+    /// How many of them the challenger would flag at the champion's threshold.
+    pub at_champions: Option<u64>,
 }
 
 /// The probabilities above which an attempt of a canary counts as flagged.
@@ -85,7 +87,8 @@ impl CanaryResult {
             attack: canary.attack,
             attempts: canary.snapshots.len() as u64,
             challenger: flagged(&challenger, cuts.challenger),
-            champion: champion.map(|champion| flagged(&champion, cuts.champion)),
+            champion: champion.as_ref().map(|champion| flagged(champion, cuts.champion)),
+            at_champions: champion.as_ref().map(|_| flagged(&challenger, cuts.champion)),
         }
     }
 
@@ -94,9 +97,18 @@ impl CanaryResult {
     }
 
     /// How much worse the challenger is in the direction that matters, as a share of the attempts; negative if better.
+    ///
+    /// Each at its own threshold or both at the champion's, whichever is less. Thresholds of two good models differ by as
+    /// much as .7 and .95, for each is what its own held-out rows allow; what is lost by that alone is the price of the
+    /// budget, and nothing that the challenger has forgotten.
     fn worsening(&self) -> Option<f64> {
-        let change = self.challenger as f64 - self.champion? as f64;
-        Some(if self.attack { -change } else { change } / self.attempts as f64)
+        let champion = self.champion?;
+        let worse = |challenger: u64| {
+            let change = challenger as f64 - champion as f64;
+            if self.attack { -change } else { change }
+        };
+        let least = worse(self.challenger).min(worse(self.at_champions.unwrap_or(self.challenger)));
+        Some(least / self.attempts as f64)
     }
 }
 

@@ -99,7 +99,7 @@ fn status(judgement: &Judgement, name: &str) -> Status {
 }
 
 fn canary(name: &str, attack: bool, attempts: u64, challenger: u64, champion: Option<u64>) -> CanaryResult {
-    CanaryResult { name: name.to_owned(), attack, attempts, challenger, champion }
+    CanaryResult { name: name.to_owned(), attack, attempts, challenger, champion, at_champions: None }
 }
 
 #[test]
@@ -364,6 +364,25 @@ fn canaries_are_counted_at_thresholds_that_both_models_have() {
     let score = |values: &[f32]| f64::from(values[0]);
     let result = CanaryResult::of(&canary, Cuts::of(&watch_only, Some(&both)), score, Some(score));
     assert_eq!((result.attempts, result.challenger, result.champion), (3, 1, Some(2)));
+}
+
+#[test]
+fn what_a_canary_loses_by_the_threshold_alone_is_nothing_that_was_forgotten() {
+    let both = |cut: f64| Thresholds { block: Some(cut), watch: None };
+    let (strict, lax) = (both(0.95), both(0.7));
+    let canary = |attack| Canary { name: "insider".into(), attack, snapshots: vec![vec![0.8]; 50] };
+    let as_ever = |values: &[f32]| f64::from(values[0]);
+    let judged = |attack, ours: &Thresholds, theirs: &Thresholds, score: fn(&[f32]) -> f64| {
+        let result = CanaryResult::of(&canary(attack), Cuts::of(ours, Some(theirs)), score, Some(as_ever));
+        let flagged = (result.challenger, result.champion);
+        let judgement = Case { canaries: vec![result], ..Case::default() }.judge();
+        (flagged, status(&judgement, if attack { "canary_attacks" } else { "canary_legit" }))
+    };
+
+    assert_eq!(judged(true, &strict, &lax, as_ever), ((0, Some(50)), Status::Passed));
+    assert_eq!(judged(false, &lax, &strict, as_ever), ((50, Some(0)), Status::Passed));
+    assert_eq!(judged(true, &strict, &lax, |_| 0.6), ((0, Some(50)), Status::Failed), "forgotten at any threshold");
+    assert_eq!(judged(false, &lax, &strict, |_| 0.96), ((50, Some(0)), Status::Failed), "hated at any threshold");
 }
 
 #[test]
