@@ -10,8 +10,8 @@
 //! nearly always a stranger: a device on a journey, or behind a new dynamic address, would be taken for an attacker by its
 //! place, and a colleague behind the same office address for the user. So some devices are trained on once more in the
 //! places of attackers, amid all that attackers do there (what repeats an old password guesses nothing, however fast it is,
-//! whoever else fails there, and whoever else is tried with that password), and some mistakes at home once more with the
-//! guesses of attackers.
+//! whoever else fails there, and whoever else is tried with that password), some mistakes at home once more with the
+//! guesses of attackers, and some logins of owners at home once more while somebody else guesses there.
 //!
 //! Measures, calibration and thresholds never see any of these rows.
 
@@ -34,7 +34,7 @@ const LOG_MAX: f64 = 30.0;
 
 /// Rows to be trained on beside `rows`, in the scale of the features, drawn with `seed`: honest ones on accounts under attack
 /// (half of them failures from anywhere, half logins from an address that the user is known at), old passwords in strange
-/// places, guesses at home. Empty where `schema` does not tell accounts from addresses, or where there is nothing to cross.
+/// places, guesses at home, owners beside them. Empty where `schema` does not tell accounts from addresses, or where there is nothing to cross.
 pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
     let Some(crossing) = schema.crossing() else { return Dataset::default() };
     let of = |label: Label| rows.rows.iter().filter(move |row| row.label == label);
@@ -52,6 +52,7 @@ pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
 
     let outdated: Vec<&Row> = failed.iter().filter(|row| row.values[crossing.outdated] > 0.5).copied().collect();
     let at_home: Vec<&Row> = failed.iter().filter(|row| row.values[crossing.familiar] > 0.5).copied().collect();
+    let known: Vec<&Row> = familiar.iter().filter(|row| row.values[crossing.repeated] > 0.5).copied().collect();
     let least = ln_1p(GUESSES_MIN);
     let guessers: Vec<&Row> = attacks.iter().filter(|row| row.values[crossing.guesses] >= least).copied().collect();
     let mut rng = Rng::new(seed, "crossed places");
@@ -59,6 +60,7 @@ pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
     for _ in 0..(rows.rows.len() as f64 * SHARE_OF_OTHERS) as usize {
         made.extend(any(&outdated).zip(any(&attacks)).map(|(device, attack)| elsewhere(device, &attack, &crossing)));
         made.extend(any(&at_home).zip(any(&guessers)).map(|(slip, attack)| guessing(slip, &attack, &crossing)));
+        made.extend(any(&known).zip(any(&guessers)).map(|(owner, attack)| beside(owner, &attack, &crossing)));
     }
     Dataset { rows: made }
 }
@@ -83,9 +85,20 @@ fn guessing(mut slip: Row, attack: &Row, crossing: &Crossing) -> Row {
     // Through f32, as every recorded value.
     slip.values[crossing.guesses] = slip.values[crossing.guesses].min(f64::from(ln_1p(GUESSES_MAX) as f32));
     slip.values[crossing.outdated] = 0.0;
+    slip.values[crossing.repeated] = 0.0;
     slip.label = Label::Attack;
     slip.weight = 1.0;
     slip
+}
+
+/// `owner`, who repeats a password at home, while somebody else guesses there as `attack` does.
+fn beside(mut owner: Row, attack: &Row, crossing: &Crossing) -> Row {
+    for &place in &crossing.visit {
+        owner.values[place] = owner.values[place].max(attack.values[place]);
+    }
+    owner.values[crossing.guesses] = owner.values[crossing.guesses].min(f64::from(ln_1p(GUESSES_MAX) as f32));
+    owner.weight = 1.0;
+    owner
 }
 
 /// `honest` while what happened on the account of `attack` happens on its account too.
@@ -152,7 +165,7 @@ mod tests {
         let (outdated, strange, guesses) =
             (at("password_outdated"), at("user_new_network"), at("user_address_guesses_24h"));
         let (familiar, failures) = (at("user_address_succeeded_7d"), at("source_failures_24h"));
-        let sprayed = at("password_other_users_24h");
+        let (sprayed, repeated) = (at("password_other_users_24h"), at("password_repeated_excused"));
         let mut rows = some_rows(&schema);
         for row in &mut rows.rows {
             let attack = row.label == Label::Attack;
@@ -161,8 +174,9 @@ mod tests {
             row.values[failures] = ln_1p(if attack { 29.0 } else { 3.0 });
             row.values[sprayed] = ln_1p(if attack { 60.0 } else { 0.0 });
             row.values[outdated] = f64::from(u8::from(!attack && row.failed));
-            if row.failed && !attack {
+            if !attack {
                 row.values[familiar] = 1.0;
+                row.values[repeated] = 1.0;
             }
         }
 
@@ -178,7 +192,18 @@ mod tests {
         let home: Vec<_> = crossed.iter().filter(|row| row.label == Label::Attack).collect();
         assert_eq!(home.len(), 2);
         assert!(home.iter().all(|row| row.values[familiar] > 0.5 && row.values[strange] < 0.5));
-        assert!(home.iter().all(|row| row.values[failures] == ln_1p(29.0) && row.values[outdated] == 0.0));
+        assert!(home.iter().all(|row| row.values[failures] == ln_1p(29.0)));
+        assert!(
+            home.iter().all(|row| row.values[outdated] == 0.0 && row.values[repeated] == 0.0),
+            "what is guessed was not known before"
+        );
+        let beside: Vec<_> = crossed
+            .iter()
+            .filter(|row| row.label == Label::Legit && row.values[familiar] > 0.5 && row.values[guesses] > ln_1p(12.0))
+            .collect();
+        assert_eq!(beside.len(), 2);
+        assert!(beside.iter().all(|row| row.values[repeated] > 0.5), "only who repeats a password that is known");
+        assert!(beside.iter().all(|row| row.values[failures] == ln_1p(29.0)));
         assert!(
             home.iter().all(|row| (row.values[guesses] - ln_1p(33.0)).abs() < 1e-6),
             "as many as are counted at home"

@@ -234,6 +234,8 @@ pub(super) const COUNTED_OF_ACCOUNT: [&str; 6] = [
 /// See `FeatureSchema::crossing`.
 pub(super) const OUTDATED: &str = "password_outdated";
 /// See `FeatureSchema::crossing`.
+pub(super) const REPEATED: &str = "password_repeated_excused";
+/// See `FeatureSchema::crossing`.
 pub(super) const GUESSES_OF_VISIT: &str = "user_address_guesses_24h";
 /// See `FeatureSchema::crossing`: whom the place lets in, and how new it is for the user.
 pub(super) const OF_PLACE: [&str; 12] = [

@@ -105,6 +105,8 @@ pub struct Crossing {
     pub account: Vec<usize>,
     /// 1 where the password is an old one of the user that has failed here.
     pub outdated: usize,
+    /// 1 where the password is no guess: one that the user is known by, at home.
+    pub repeated: usize,
     /// What an attempt has of the place that it is made from.
     pub place: Vec<usize>,
     /// ln(1 + x) of what failed on the account from the address, and at the address.
@@ -233,6 +235,7 @@ impl FeatureSchema {
             familiar: self.index_of(ext::FAMILIAR_ADDRESS)?,
             account: all(&ext::COUNTED_OF_ACCOUNT)?,
             outdated: self.index_of(ext::OUTDATED)?,
+            repeated: self.index_of(ext::REPEATED)?,
             place: all(&ext::OF_PLACE)?,
             visit: all(&ext::COUNTED_OF_VISIT)?,
             guesses: self.index_of(ext::GUESSES_OF_VISIT)?,
