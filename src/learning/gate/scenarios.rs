@@ -87,8 +87,8 @@ impl CanaryResult {
             attack: canary.attack,
             attempts: canary.snapshots.len() as u64,
             challenger: flagged(&challenger, cuts.challenger),
-            champion: champion.as_ref().map(|champion| flagged(champion, cuts.champion)),
-            at_champions: champion.as_ref().map(|_| flagged(&challenger, cuts.champion)),
+            at_champions: champion.is_some().then(|| flagged(&challenger, cuts.champion)),
+            champion: champion.map(|champion| flagged(&champion, cuts.champion)),
         }
     }
 
