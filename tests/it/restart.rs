@@ -46,6 +46,15 @@ async fn word_on_a_guess(daemon: &Daemon, number: usize) -> Result<(), String> {
     if given.status == 200 { Ok(()) } else { Err(format!("{given:?}")) }
 }
 
+/// Names and values of the registry, in an order that does not depend on how the server keeps them.
+async fn registry(server: &RedisServer) -> Vec<String> {
+    let printed = server.query(&["HGETALL", "nt:{neural}:meta"]).await;
+    let mut parts: Vec<String> =
+        printed.split(", ").map(|part| part.trim_start_matches("array([").trim_end_matches("])").to_owned()).collect();
+    parts.sort();
+    parts
+}
+
 #[tokio::test]
 async fn d28_a_node_scores_with_its_last_model_and_its_counters_before_redis_is_back() {
     let mut server = RedisServer::start_with(RedisSetup { append_only: true, ..RedisSetup::default() });
@@ -53,6 +62,8 @@ async fn d28_a_node_scores_with_its_last_model_and_its_counters_before_redis_is_
     let model = trained_under_attack(&daemon).await;
     let (attacker, stranger) = probabilities(&daemon, 0).await;
     assert!(attacker > stranger + 0.2, "{attacker} and {stranger}");
+    let before = registry(&server).await;
+    assert!(before.iter().any(|part| part.contains("generation")), "{before:?}");
 
     daemon.stop().await;
     server.stop();
@@ -67,6 +78,7 @@ async fn d28_a_node_scores_with_its_last_model_and_its_counters_before_redis_is_
     let status = daemon.status().await;
     assert_eq!((&status["model"], &status["swaps"]), (&model, &1.into()), "followed from its own file, not again");
     assert_eq!(status["registry_writes"], 0, "D28: a start writes no model over the one that is there");
+    assert_eq!(registry(&server).await, before, "nor anything beside it");
 }
 
 #[tokio::test]

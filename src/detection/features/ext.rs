@@ -99,13 +99,13 @@ pub(super) enum Kind {
 
     /// 1 if the caller sends no password tag: then the next two say nothing.
     PasswordMissing = 128,
-    /// 1 if this password was tried for the user in the last day and the user has logged in from this network, or if it is
-    /// outdated.
+    /// 1 if this password was tried for the user in the last day and the user has logged in from this network (or the name
+    /// may have slipped, see `slipped`), or if it is outdated.
     PasswordRepeatedExcused = 134,
     /// Other users on whom this password was tried in a day.
     PasswordOtherUsers24h = 130,
     /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
-    /// network and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
+    /// network, where the name may have slipped and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
     /// this one has no tag.
     UserGuesses24h = 135,
     /// The same from this address alone.
@@ -340,6 +340,8 @@ struct Scene<'a> {
     source_first: Option<Timestamp>,
     /// The user has logged in from this network.
     at_home: bool,
+    /// The name may have slipped.
+    slipped: bool,
     /// The user once logged in with this password, and it has failed here.
     outdated: bool,
     day: Counts,
@@ -354,6 +356,7 @@ impl<'a> Scene<'a> {
             last_success: view.last_success(),
             source_first: view.source_first(),
             at_home: view.network_known(),
+            slipped: slipped(&view, attempt),
             outdated: view.password_outdated(),
             day: view.traffic_base(),
             view,
@@ -411,7 +414,9 @@ impl<'a> Scene<'a> {
             Kind::VisitFailures1h => view.visit_failures(HOUR_MS).into(),
 
             Kind::PasswordMissing => flag(self.attempt.password.is_none()),
-            Kind::PasswordRepeatedExcused => flag(self.outdated || (self.at_home && view.tag_repeated())),
+            Kind::PasswordRepeatedExcused => {
+                flag(self.outdated || ((self.at_home || self.slipped) && view.tag_repeated()))
+            }
             Kind::PasswordOtherUsers24h => count(view.tag_other_users()),
             Kind::UserGuesses24h => self.guesses(|| view.user_other_tags(), view.user_failures_day()),
             Kind::VisitGuesses24h => self.guesses(|| view.visit_other_tags(), view.visit_failures(DAY_MS)),
@@ -457,7 +462,7 @@ impl<'a> Scene<'a> {
     }
 
     fn guesses(&self, other_tags: impl FnOnce() -> usize, failures: u32) -> f64 {
-        match (self.at_home || self.outdated, self.attempt.password) {
+        match (self.at_home || self.slipped || self.outdated, self.attempt.password) {
             (false, _) => f64::from(failures) + 1.0,
             (true, Some(_)) => count(other_tags()) + 1.0,
             (true, None) => 0.0,
@@ -475,6 +480,15 @@ impl<'a> Scene<'a> {
         let failures = f64::from(recent.failures);
         (failures + SITE_PRIOR * self.share_day()) / (failures + f64::from(recent.successes) + SITE_PRIOR)
     }
+}
+
+/// Whether this may be the slip of somebody who belongs here: a name that never logged in, a password that can be told apart,
+/// and an address from which somebody logs in (with IPv6 any of its /64, which is one household). A device with such a name
+/// repeats its password for days, and whoever guesses has to try others.
+fn slipped(view: &View<'_>, attempt: &Attempt) -> bool {
+    let somebody_is_at_home =
+        || view.source_users_in() > 0 || (attempt.client_ip.is_ipv6() && view.network_successes() > 0);
+    attempt.password.is_some() && view.last_success().is_none() && somebody_is_at_home()
 }
 
 fn flag(is: bool) -> f64 {

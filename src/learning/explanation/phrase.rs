@@ -151,8 +151,8 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
         "password_repeated_excused" if all.is("password_outdated") => None,
         "password_repeated_excused" => flag(
             "repeated",
-            "the same password again from a network of the user",
-            "not a password that was just repeated from a network of the user",
+            "the same password again from a network of the user, or with an unknown name from where somebody logs in",
+            "not a password that was just repeated from where the user, or with an unknown name somebody, logs in",
         ),
         "password_other_users_24h" => {
             let users = count(value, "other user", "other users");

@@ -339,6 +339,42 @@ fn the_same_password_again_excuses_only_at_home() {
     }
 }
 
+/// Every combination: (is the address one from which somebody else logs in, has the name ever logged in) → guesses.
+#[test]
+fn a_name_that_never_logged_in_slips_where_somebody_logs_in() {
+    let household = |last: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, last]);
+    for (place, neighbours, known, repeated, guesses) in [
+        (NEXT_DOOR.into(), Some(NEXT_DOOR.into()), false, 1.0, 1),
+        (NEXT_DOOR.into(), Some(NEXT_DOOR.into()), true, 0.0, 21),
+        (NEXT_DOOR.into(), Some(HOME.into()), false, 0.0, 21),
+        (NEXT_DOOR.into(), None, false, 0.0, 21),
+        (household(1), Some(household(2)), false, 1.0, 1),
+        (household(1), None, false, 0.0, 21),
+    ] {
+        let mut activity = Activity::default();
+        if let Some(neighbours) = neighbours {
+            succeeds(&mut activity, &by(2, with_tag(7, from(-DAY, neighbours))));
+        }
+        if known {
+            succeeds(&mut activity, &with_tag(7, from(-2 * DAY, ELSEWHERE)));
+        }
+        for number in 0..20 {
+            fails(&mut activity, &from(number, place));
+        }
+
+        let next = from(60, place);
+
+        let case = format!("{place} {neighbours:?} {known}");
+        assert_eq!(value(&activity, &next, "password_repeated_excused"), repeated, "{case}");
+        assert_eq!(counted(&activity, &next, "user_guesses_24h"), guesses, "{case}");
+        assert_eq!(counted(&activity, &next, "user_address_guesses_24h"), guesses, "{case}");
+        let another = with_tag(9, from(60, place));
+        assert!(counted(&activity, &another, "user_guesses_24h") > 1, "another password is a guess: {case}");
+        let untagged = Attempt { password: None, ..from(60, place) };
+        assert_eq!(counted(&activity, &untagged, "user_guesses_24h"), 21, "passwords must be told apart: {case}");
+    }
+}
+
 #[test]
 fn different_passwords_are_guesses_at_home_too() {
     let mut activity = Activity::default();
