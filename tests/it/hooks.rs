@@ -51,7 +51,9 @@ async fn a_training_that_comes_to_nothing_is_no_success() {
 
 #[tokio::test]
 async fn a_training_that_outlasts_the_wait_goes_on_and_says_so() {
-    let daemon = Daemon::start(Setup::new("alone").set("http.train_wait_max", "\"1s\"")).await;
+    // Without an early end, which would make it short.
+    let setup = Setup::new("alone").set("ml.profile", "\"compat-6\"").set("http.train_wait_max", "\"1s\"");
+    let daemon = Daemon::start(setup).await;
     daemon.ingest(traffic::history()).await;
 
     let waited = hook(&daemon, &format!("{TRAIN}?epochs=100000")).await;

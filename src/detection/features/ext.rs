@@ -101,15 +101,15 @@ pub(super) enum Kind {
     PasswordMissing = 128,
     /// 1 if this password was tried for the user in the last day and the user has logged in from this network (or the name
     /// may have slipped, see `slipped`), or if it is outdated.
-    PasswordRepeatedExcused = 134,
+    PasswordRepeatedExcused = 137,
     /// Other users on whom this password was tried in a day.
     PasswordOtherUsers24h = 130,
     /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
     /// network, where the name may have slipped and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
     /// this one has no tag.
-    UserGuesses24h = 135,
+    UserGuesses24h = 138,
     /// The same from this address alone.
-    VisitGuesses24h = 136,
+    VisitGuesses24h = 139,
     /// 1 if the password failed from this address in the last day, and the user once logged in with it: a program that
     /// has not been told of the new one, wherever it is. A guess that happens to be right is none, since it did not fail.
     PasswordOutdated = 133,

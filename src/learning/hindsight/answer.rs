@@ -14,8 +14,8 @@ use crate::learning::sample::Sample;
 pub enum HindsightRule {
     /// The login succeeded.
     Success,
-    /// Many passwords of one user from one source, more than anybody tries who has forgotten theirs (assumed). Without it,
-    /// whoever guesses from behind the user's own address, or guesses right in the end, would be taken for the user.
+    /// Many passwords of one user from one source, more than anybody tries who has forgotten theirs, or several that are tried
+    /// on everybody (assumed). Without it, whoever guesses from behind the user's own address, or guesses right in the end, would be taken for the user.
     Guessed,
     /// The same user succeeded from the same source within the hour after: a slip.
     SucceededSoon,
@@ -52,11 +52,15 @@ pub enum HindsightRule {
     ImportedGuessing,
     /// A record of Nauthilus 1.7 of a failure with nothing else to it: mostly a slip, and next to nothing is learnt from it.
     ImportedFailure,
+    /// Once or twice at the account of somebody who logs in elsewhere, out of a range of addresses that is new for the user,
+    /// and from a source that never lets anybody in (assumed). Without it, of those who try leaked passwords only the tries
+    /// with names that do not exist would be known.
+    StrangerToUser,
 }
 
 impl HindsightRule {
     /// The rules for failures in their order.
-    pub const FOR_FAILURES: [Self; 13] = [
+    pub const FOR_FAILURES: [Self; 14] = [
         Self::Guessed,
         Self::SucceededSoon,
         Self::SucceededBefore,
@@ -70,10 +74,11 @@ impl HindsightRule {
         Self::SamePasswordAgain,
         Self::LoneDevice,
         Self::NeverSucceeded,
+        Self::StrangerToUser,
     ];
 
     /// Every rule, in the order of [`code`](Self::code).
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Success,
         Self::Guessed,
         Self::SucceededSoon,
@@ -91,6 +96,7 @@ impl HindsightRule {
         Self::ImportedSuccess,
         Self::ImportedGuessing,
         Self::ImportedFailure,
+        Self::StrangerToUser,
     ];
 
     /// Its number in stored labels. A new rule goes to the end; no number is ever used again.
@@ -128,6 +134,7 @@ impl HindsightRule {
             Self::ImportedSuccess => "imported_success",
             Self::ImportedGuessing => "imported_guessing",
             Self::ImportedFailure => "imported_failure",
+            Self::StrangerToUser => "stranger_to_user",
         }
     }
 
@@ -147,7 +154,7 @@ impl HindsightRule {
             | Self::SamePasswordAgain
             | Self::LoneDevice
             | Self::ImportedSuccess => (Label::Legit, 0.5),
-            Self::NeverSucceeded | Self::ImportedGuessing => (Label::Attack, 0.5),
+            Self::NeverSucceeded | Self::StrangerToUser | Self::ImportedGuessing => (Label::Attack, 0.5),
             Self::ImportedFailure => (Label::Attack, 0.1),
         };
         Labelled { label, weight }

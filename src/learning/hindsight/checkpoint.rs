@@ -16,8 +16,8 @@ use crate::detection::activity::HOUR_MS;
 use crate::detection::attempt::{RequestKey, Timestamp};
 use crate::detection::codec::{Fault, Reader, put_count, put_tagged_ip};
 
-/// Version of the stored form; its first byte.
-const VERSION: u8 = 1;
+/// Version of the stored form; its first byte. 2: the ranges that users log in from.
+const VERSION: u8 = 2;
 
 /// Why bytes are not an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +108,7 @@ stored!(Failures {
 stored!(Successes {
     pairs: Pairs<Marks<FINE_MS>>,
     networks: Pairs<Marks<HOUR_MS>>,
+    ranges: Table<(u64, u64), Marks<HOUR_MS>>,
     users: Table<u64, Span>,
     sources: Table<IpAddr, Opened>,
 });
@@ -296,14 +297,14 @@ impl Stored for IpAddr {
     }
 }
 
-impl Stored for (u64, IpAddr) {
-    const BYTES_MIN: usize = 13;
+impl<A: Stored, B: Stored> Stored for (A, B) {
+    const BYTES_MIN: usize = A::BYTES_MIN + B::BYTES_MIN;
     fn put(&self, out: &mut Vec<u8>) {
         self.0.put(out);
         self.1.put(out);
     }
     fn read(reader: &mut Reader<'_>) -> Result<Self, Fault> {
-        Ok((u64::read(reader)?, IpAddr::read(reader)?))
+        Ok((A::read(reader)?, B::read(reader)?))
     }
 }
 
@@ -372,7 +373,10 @@ mod tests {
         let longer = [&bytes[..], &[0]].concat();
         assert_eq!(HindsightIndex::decode(&longer, HindsightLimits::default()), Err(HindsightError::Damaged));
         let newer = [&[VERSION + 1], &bytes[1..]].concat();
-        assert_eq!(HindsightIndex::decode(&newer, HindsightLimits::default()), Err(HindsightError::Version(2)));
+        assert_eq!(
+            HindsightIndex::decode(&newer, HindsightLimits::default()),
+            Err(HindsightError::Version(VERSION + 1))
+        );
     }
 
     #[test]

@@ -127,7 +127,7 @@ mod tests {
         for (number, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!((usize::from(reason.code()), Reason::from_code(reason.code())), (number, Some(reason)));
         }
-        assert_eq!((HindsightRule::from_code(17), Reason::from_code(6)), (None, None));
+        assert_eq!((HindsightRule::from_code(18), Reason::from_code(6)), (None, None));
     }
 
     #[test]

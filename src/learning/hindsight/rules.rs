@@ -20,7 +20,7 @@ use super::tables::{FINE_MS, NO_TAG, source};
 use super::tally::Window;
 use super::{HindsightIndex, PAIR_MEMORY_MS};
 use crate::detection::activity::{DAY_MS, HOUR_MS};
-use crate::detection::attempt::{Outcome, Timestamp, client_network};
+use crate::detection::attempt::{Outcome, Timestamp, address_range, client_network};
 use crate::learning::labels::Label;
 
 /// How far a label looks ahead: a sample has settled when it is this old.
@@ -45,6 +45,11 @@ const FORGETFUL_TRIES_MAX: u64 = 20;
 /// generated traffic one in five thousand honest failures stands among so many). What was missed of that day is taken for
 /// quiet, or a short gap would leave a day of slips unlabelled.
 const TAGS_OF_DAY: usize = 18;
+/// A password that failed for so many users in the day before is one of those that everybody guesses, and whoever tries so
+/// many of them at one account guesses too, however slow, and also where the owner logs in (both assumed: on generated
+/// traffic no honest failure stands among them).
+const POPULAR_USERS: usize = 8;
+const POPULAR_TAGS: usize = 3;
 /// Failures with one and the same tag, within a day to either side, that look like a forgotten device.
 const SAME_TAG_AGAIN: u64 = 4;
 /// Sources from which a name that never succeeds may be tried for it to be a device: it stands at one place, where the
@@ -54,6 +59,9 @@ const DEVICE_SOURCES: usize = 3;
 const DEVICE_NAMES: usize = 2;
 /// Failures within a day to either side that make a device where no passwords are told (assumed).
 const DEVICE_TRIES: u64 = 3;
+/// A stranger at an account fails at most so often there within a day to either side (assumed). Who does it more often is
+/// told by other rules, if not, it may be the user's device on a journey.
+const STRANGER_TRIES_MAX: u64 = 2;
 /// Failing users of a source within an hour to either side that make a first success there doubtful.
 const DOUBTFUL_USERS: usize = 8;
 /// A mistyped name (all assumed): how often it is tried, how many names fail at that source within an hour to either
@@ -170,7 +178,14 @@ impl<'a> View<'a> {
             | HindsightRule::ImportedGuessing
             | HindsightRule::ImportedFailure => State::Fails,
             HindsightRule::Guessed if self.tag.is_none() => State::Fails,
-            HindsightRule::Guessed => self.growing(self.guessed(), self.hour),
+            HindsightRule::Guessed => {
+                let from_list = self.popular_tags() >= POPULAR_TAGS;
+                match self.growing(self.guessed() || (from_list && self.is_popular(self.tag)), self.hour) {
+                    // Another one of the guesses, or the owner's own slip beside them.
+                    State::Fails if from_list => State::Contradicted,
+                    state => state,
+                }
+            }
             HindsightRule::SucceededSoon => {
                 let window = Window { from: self.ts, to: self.hour.to };
                 self.growing(self.index.successes.of_pair(self.user, self.source, window), window)
@@ -212,6 +227,16 @@ impl<'a> View<'a> {
                 let until = self.ts.plus_millis(LOOK_AHEAD_MS);
                 let opened = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(until));
                 if opened { State::Fails } else { self.unless_succeeded(true) }
+            }
+            HindsightRule::StrangerToUser => {
+                let until = self.ts.plus_millis(LOOK_AHEAD_MS);
+                let opened = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(until));
+                let elsewhere = self.index.successes.users.get(&self.user).is_some_and(|span| span.begun(until));
+                if opened || !elsewhere || self.succeeded_in_range() {
+                    State::Fails
+                } else {
+                    self.varying(self.tries_of_day() <= STRANGER_TRIES_MAX, self.day)
+                }
             }
         }
     }
@@ -275,6 +300,30 @@ impl<'a> View<'a> {
         fast || self.tags_of_pair(Window { from: self.day.from, to: self.hour.to }) >= TAGS_OF_DAY
     }
 
+    fn is_popular(&self, tag: Option<u64>) -> bool {
+        let failed = tag.and_then(|tag| self.index.failures.tags.get(&tag));
+        // To the slice of now, which ends within the hour: then nothing can change it any more.
+        let before = Window { from: self.day.from, to: self.ts };
+        failed.is_some_and(|users| users.distinct(before).len() >= POPULAR_USERS)
+    }
+
+    /// How many of the passwords that the source tries for the user are popular.
+    fn popular_tags(&self) -> usize {
+        let Some(tags) = self.index.failures.pairs.get(&(self.user, self.source)) else { return 0 };
+        let tags = tags.distinct(Window { from: self.day.from, to: self.hour.to });
+        if tags.len() < POPULAR_TAGS { 0 } else { tags.into_iter().filter(|tag| self.is_popular(Some(*tag))).count() }
+    }
+
+    fn tries_of_day(&self) -> u64 {
+        self.index.failures.pairs.get(&(self.user, self.source)).map_or(0, |tags| tags.count(self.day))
+    }
+
+    /// Whether the user logs in from the wider surroundings of the source in the week before or the day after.
+    fn succeeded_in_range(&self) -> bool {
+        let marks = self.index.successes.ranges.get(&(self.user, address_range(self.source)));
+        marks.is_some_and(|marks| marks.any(Window { to: self.day.to, ..Window::around(self.ts, PAIR_MEMORY_MS, 0) }))
+    }
+
     /// Whether the user logs in from the same network within a window.
     fn succeeded_nearby(&self, window: Window) -> bool {
         let marks = self.index.successes.networks.get(&(self.user, client_network(self.source)));
@@ -330,8 +379,7 @@ impl<'a> View<'a> {
     /// Whether this looks like a slip in the name, told without passwords: narrow on purpose, so that whoever guesses
     /// from behind a shared address is not taken for its owner.
     fn neighbour_succeeded(&self) -> bool {
-        let tries = self.index.failures.pairs.get(&(self.user, self.source)).map_or(0, |tags| tags.count(self.day));
-        if !MISTYPED_TRIES.contains(&tries)
+        if !MISTYPED_TRIES.contains(&self.tries_of_day())
             || self.failing_users() > MISTYPED_NAMES
             || self.failing_sources(self.day) != 1
         {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::tally::{Marks, Tally, Window, slice};
 use crate::detection::activity::HOUR_MS;
-use crate::detection::attempt::{Attempt, RequestKey, Timestamp, client_network};
+use crate::detection::attempt::{Attempt, RequestKey, Timestamp, address_range, client_network};
 
 /// Width of the slices of everything that a rule asks for to the hour: an hour is then known to a sixth.
 pub const FINE_MS: i64 = HOUR_MS / 6;
@@ -230,6 +230,8 @@ pub struct Successes {
     pub pairs: Table<(u64, IpAddr), Marks<FINE_MS>>,
     /// By (user, client network).
     pub networks: Table<(u64, IpAddr), Marks<HOUR_MS>>,
+    /// By (user, range of addresses).
+    pub ranges: Table<(u64, u64), Marks<HOUR_MS>>,
     pub users: Table<u64, Span>,
     pub sources: Table<IpAddr, Opened>,
 }
@@ -240,6 +242,7 @@ impl Successes {
         let (ts, user, source) = (attempt.ts, attempt.user.short(), source(attempt.client_ip));
         self.pairs.update((user, source), |marks| marks.add(ts));
         self.networks.update((user, client_network(source)), |marks| marks.add(ts));
+        self.ranges.update((user, address_range(source)), |marks| marks.add(ts));
         self.users.update(user, |span| span.add(ts));
         self.sources.update(source, |opened| {
             opened.span.add(ts);
@@ -260,6 +263,10 @@ impl Successes {
             marks.trim(memory.recent, memory.recent);
             !marks.is_empty()
         });
+        self.ranges.trim(|marks| {
+            marks.trim(memory.recent, memory.pairs);
+            !marks.is_empty()
+        });
         self.users.trim(|span| span.is_since(memory.ever));
         self.sources.trim(|opened| {
             opened.users.trim(memory.recent);
@@ -275,7 +282,7 @@ impl Successes {
 
     /// Estimated bytes.
     pub fn bytes(&self) -> usize {
-        self.pairs.bytes + self.networks.bytes + self.users.bytes + self.sources.bytes
+        self.pairs.bytes + self.networks.bytes + self.ranges.bytes + self.users.bytes + self.sources.bytes
     }
 }
 

@@ -136,6 +136,19 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         events.push(opened(30, 1, 1, 99));
         events
     };
+    // User 1 tries passwords at home, of which others were tried on so many users at that time.
+    let listed = |tried: std::ops::Range<u64>, users: u8, minutes: i64| {
+        let mut events = vec![SLIP, opened(30, 1, 1, 99)];
+        events.extend(tried.clone().map(|tag| failed(2, 1, 1, tag)));
+        let spray = |tag| (2..users + 1).map(move |user| failed(minutes, user, 2, tag));
+        events.extend(tried.chain([11]).flat_map(spray));
+        events
+    };
+    let listed_beside_a_slip = || {
+        let mut events = listed(12..15, 8, -60);
+        events.retain(|event| event.user == 1 || event.tag != 11);
+        events
+    };
     let again = |times: u8| {
         let mut events = each(SLIP, 1..times, |event, n| event.minutes = i64::from(n) * 90);
         events.push(opened(-30 * HOUR, 2, 1, 0));
@@ -151,6 +164,11 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         ("a few less", guessed(20, 6), Ok(Rule::SucceededSoon)),
         ("one password after another for a day", slowly(18), Ok(Rule::Guessed)),
         ("a few less of them", slowly(17), Ok(Rule::SucceededSoon)),
+        ("three passwords that everybody guesses", listed(12..14, 8, -60), Ok(Rule::Guessed)),
+        ("two of them", listed(12..13, 8, -60), Ok(Rule::SucceededSoon)),
+        ("three that failed for seven users", listed(12..14, 7, -60), Ok(Rule::SucceededSoon)),
+        ("three that others try only later", listed(12..14, 8, 70), Ok(Rule::SucceededSoon)),
+        ("another password beside three of them", listed_beside_a_slip(), Err(Reason::Contradiction)),
         ("always the same few", guessed(21, 5), Ok(Rule::SucceededSoon)),
         ("a success within the hour", vec![SLIP, opened(59, 1, 1, 12)], Ok(Rule::SucceededSoon)),
         ("a success within the week", vec![SLIP, opened(-7 * DAY + 1, 1, 1, 12)], Ok(Rule::SucceededBefore)),
@@ -162,7 +180,7 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         ("seven failing, three successful", many_users(7, 3), Ok(Rule::ManyUsersOfSource)),
         ("six failing, three successful", many_users(6, 3), Err(Reason::NoRule)),
         ("six sources", many_sources(6), Ok(Rule::ManySourcesOfUser)),
-        ("five sources", many_sources(5), Err(Reason::NoRule)),
+        ("five sources, the user elsewhere", many_sources(5), Ok(Rule::StrangerToUser)),
         (
             "six sources, and its user next door",
             [vec![SLIP_WITHOUT_TAG], many_sources(6)[1..].to_vec(), vec![opened(-2 * HOUR, 1, 50, 0)]].concat(),
@@ -206,7 +224,28 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         ("the same password three times", again(3), Err(Reason::NoRule)),
         ("nobody ever succeeded", vec![SLIP], Ok(Rule::NeverSucceeded)),
         ("the source has succeeded", vec![SLIP, opened(-2 * DAY, 2, 1, 0)], Err(Reason::NoRule)),
-        ("the user has succeeded", vec![SLIP, opened(-2 * DAY, 1, 150, 0)], Err(Reason::NoRule)),
+        ("the user succeeds elsewhere", vec![SLIP, opened(-2 * DAY, 1, 150, 0)], Ok(Rule::StrangerToUser)),
+        ("twice", vec![SLIP, failed(5, 1, 1, 12), opened(-2 * DAY, 1, 150, 0)], Ok(Rule::StrangerToUser)),
+        (
+            "three times",
+            vec![SLIP, failed(5, 1, 1, 12), failed(6, 1, 1, 13), opened(-2 * DAY, 1, 150, 0)],
+            Err(Reason::NoRule),
+        ),
+        (
+            "elsewhere, and in this range within the week",
+            vec![SLIP, opened(-2 * DAY, 1, 150, 0), opened(-6 * DAY, 1, 50, 0)],
+            Err(Reason::NoRule),
+        ),
+        (
+            "elsewhere, and in this range a week ago",
+            vec![SLIP, opened(-2 * DAY, 1, 150, 0), opened(-7 * DAY - HOUR, 1, 50, 0)],
+            Ok(Rule::StrangerToUser),
+        ),
+        (
+            "elsewhere, but the source lets others in",
+            vec![SLIP, opened(-2 * DAY, 1, 150, 0), opened(20 * HOUR, 2, 1, 0)],
+            Err(Reason::NoRule),
+        ),
         ("a success that comes too late", vec![SLIP, opened(25 * HOUR, 1, 150, 0)], Ok(Rule::NeverSucceeded)),
     ];
     for (what, mut events, expected) in table {
@@ -352,7 +391,13 @@ fn an_answer_is_served_as_soon_as_its_class_is_final() {
     let nearby = vec![SLIP, opened(20, 1, 7, 12)];
     let untagged = vec![SLIP_WITHOUT_TAG, opened(20, 1, 7, 0)];
     let slip = vec![SLIP, opened(1, 1, 1, 12)];
-    let table: [(&str, i64, Vec<Event>, _); 10] = [
+    let listed: Vec<Event> = [SLIP, failed(2, 1, 1, 12), failed(3, 1, 1, 13), opened(5, 1, 1, 99)]
+        .into_iter()
+        .chain((2..9).flat_map(|user| (11..14).map(move |tag| failed(-60, user, 2, tag))))
+        .collect();
+    let table: [(&str, i64, Vec<Event>, _); 12] = [
+        ("a list of passwords at once", 5, listed.clone(), Ok(Rule::Guessed)),
+        ("a list of passwords after that", 71, listed, Ok(Rule::Guessed)),
         ("a success at once", 1, vec![SLIP_WITHOUT_TAG, opened(1, 1, 1, 0)], Ok(Rule::SucceededSoon)),
         ("a success that may end a long guessing", 1, slip.clone(), Err(Reason::Unsettled)),
         ("a success that did not", 71, slip, Ok(Rule::SucceededSoon)),
@@ -457,7 +502,7 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     // Half of them by the user and source that are asked about.
     let mostly = |others: std::ops::Range<u8>| prop_oneof![Just(1u8), others];
     let event =
-        (-1500i64..1600, mostly(1..7), mostly(1..8), 0u64..5, 0u8..6).prop_map(|(minutes, user, ip, tag, outcome)| {
+        (-1500i64..1600, mostly(1..12), mostly(1..8), 0u64..5, 0u8..6).prop_map(|(minutes, user, ip, tag, outcome)| {
             // Most of them near the attempt, where the rules look.
             let minutes = if minutes % 3 == 0 { minutes } else { minutes / 20 };
             let outcome = if outcome == 0 { Outcome::Success } else { Outcome::Failure };

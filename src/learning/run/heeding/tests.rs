@@ -135,6 +135,20 @@ fn many_authors_of_a_word_each_are_judged_together() {
 }
 
 #[test]
+fn words_cost_in_the_attacks_that_are_found_or_in_how_sure_the_model_is() {
+    let without = Found { recall: 0.95, loss: 0.004 };
+    let price = |recall: f64, loss: f64| Found { recall, loss }.price(&without);
+
+    assert!((price(0.945, 0.004) - 1.0).abs() < 1e-9 && price(0.944, 0.004) > 1.0 && price(0.946, 0.004) < 1.0);
+    assert!((price(0.95, 0.0052) - 1.0).abs() < 1e-9 && price(0.96, 0.0053) > 1.0 && price(0.96, 0.0051) < 1.0);
+    assert!(price(0.96, 0.003) < 0.0, "they pay");
+    // Of next to nothing a share is chance.
+    let sure = Found { recall: 0.95, loss: 0.0 };
+    assert!(Found { recall: 0.95, loss: 0.0009 }.price(&sure) < 1.0);
+    assert!(Found { recall: 0.95, loss: 0.0011 }.price(&sure) > 1.0);
+}
+
+#[test]
 fn without_words_nothing_is_fitted_twice() {
     let heeded = heeded(Vec::new());
 

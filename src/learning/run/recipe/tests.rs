@@ -75,6 +75,26 @@ fn three_attacks_in_a_thousand_leave_probabilities_honest() {
 }
 
 #[test]
+fn the_block_threshold_keeps_twice_the_odds_unless_no_passwords_are_told() {
+    let told = prepared(10_000, 0.3, 1.0);
+    let mut blind = told.clone();
+    let missing = FeatureSchema::ext().index_of("password_missing").unwrap();
+    for row in blind.train.rows.iter_mut().chain(&mut blind.hold_out.rows) {
+        row.values[missing] = 1.0;
+    }
+    let odds = |probability: f64| probability / (1.0 - probability);
+    for (prepared, without_password, lowest, margin) in [(told, 0.0, 0.8, 2.0), (blind, 1.0, 0.85, 1.0)] {
+        let Fitted { measured, serving } = fitted(&prepared, &options(Voters::Logistic));
+        let negatives = prepared.hold_out.negatives(|row| measured.probability(&row.snapshot()));
+        let kept = threshold::thresholds(&negatives, 0.01, without_password);
+        let (kept_block, block) = (kept.block.unwrap(), measured.thresholds.block.unwrap());
+        assert!(kept_block > lowest, "else the margin would not show: {kept_block}");
+        assert!((odds(block) / odds(kept_block) - margin).abs() < 1e-9, "{block} for {kept_block}");
+        assert_eq!((serving.thresholds, measured.thresholds.watch), (measured.thresholds, kept.watch));
+    }
+}
+
+#[test]
 fn a_price_is_the_threshold_and_implies_a_rate() {
     let common = prepared(10_000, 0.3, 2.0);
     let costs = Costs { false_positive: 10.0, false_negative: 1.0 };
