@@ -223,21 +223,14 @@ impl<'a> View<'a> {
             }
             HindsightRule::SamePasswordAgain => self.same_password_again(),
             HindsightRule::LoneDevice => self.unless_succeeded(self.tag.is_none() && self.lone_device()),
-            HindsightRule::NeverSucceeded => {
-                let until = self.ts.plus_millis(LOOK_AHEAD_MS);
-                let opened = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(until));
-                if opened { State::Fails } else { self.unless_succeeded(true) }
+            HindsightRule::NeverSucceeded if self.source_lets_in() => State::Fails,
+            HindsightRule::NeverSucceeded => self.unless_succeeded(true),
+            HindsightRule::StrangerToUser
+                if self.source_lets_in() || !self.user_succeeds() || self.succeeded_in_range() =>
+            {
+                State::Fails
             }
-            HindsightRule::StrangerToUser => {
-                let until = self.ts.plus_millis(LOOK_AHEAD_MS);
-                let opened = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(until));
-                let elsewhere = self.index.successes.users.get(&self.user).is_some_and(|span| span.begun(until));
-                if opened || !elsewhere || self.succeeded_in_range() {
-                    State::Fails
-                } else {
-                    self.varying(self.tries_of_day() <= STRANGER_TRIES_MAX, self.day)
-                }
-            }
+            HindsightRule::StrangerToUser => self.varying(self.tries_of_day() <= STRANGER_TRIES_MAX, self.day),
         }
     }
 
@@ -264,12 +257,19 @@ impl<'a> View<'a> {
 
     /// A rule for users that never succeed, not within the next day either.
     fn unless_succeeded(&self, holds: bool) -> State {
+        if self.user_succeeds() { State::Fails } else { self.varying(holds, self.day) }
+    }
+
+    /// Whether the user succeeds anywhere, ever before or within the day after.
+    fn user_succeeds(&self) -> bool {
         let until = self.ts.plus_millis(LOOK_AHEAD_MS);
-        if self.index.successes.users.get(&self.user).is_some_and(|span| span.begun(until)) {
-            State::Fails
-        } else {
-            self.varying(holds, self.day)
-        }
+        self.index.successes.users.get(&self.user).is_some_and(|span| span.begun(until))
+    }
+
+    /// Whether the source lets anybody in, ever before or within the day after.
+    fn source_lets_in(&self) -> bool {
+        let until = self.ts.plus_millis(LOOK_AHEAD_MS);
+        self.index.successes.sources.get(&self.source).is_some_and(|opened| opened.span.begun(until))
     }
 
     fn failing_users(&self) -> usize {
@@ -336,10 +336,8 @@ impl<'a> View<'a> {
         if distinct.len() > 1 || distinct.contains(&NO_TAG) {
             return State::Fails;
         }
-        let until = self.ts.plus_millis(LOOK_AHEAD_MS);
-        let succeeds = self.index.successes.users.get(&self.user).is_some_and(|span| span.begun(until));
         let again = tags.count(self.day) >= SAME_TAG_AGAIN;
-        if succeeds {
+        if self.user_succeeds() {
             return self.varying(again, self.day);
         }
         match self.varying(again && self.of_one_name(), self.day) {
