@@ -101,18 +101,21 @@ pub(super) enum Kind {
     PasswordMissing = 128,
     /// 1 if this password was tried for the user in the last day and the user has logged in from this network (or the name
     /// may have slipped, see `slipped`), or if it is outdated.
-    PasswordRepeatedExcused = 137,
+    PasswordRepeatedExcused = 140,
     /// Other users on whom this password was tried in a day.
     PasswordOtherUsers24h = 130,
     /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
     /// network, where the name may have slipped and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
     /// this one has no tag.
-    UserGuesses24h = 138,
+    UserGuesses24h = 141,
     /// The same from this address alone.
-    VisitGuesses24h = 139,
+    VisitGuesses24h = 142,
     /// 1 if the password failed from this address in the last day, and the user once logged in with it: a program that
     /// has not been told of the new one, wherever it is. A guess that happens to be right is none, since it did not fail.
     PasswordOutdated = 133,
+    /// 1 if the name never logged in and the password is that of somebody who belongs here: the name has slipped. What that
+    /// means is said at [`View::password_of_neighbour`].
+    PasswordOfNeighbour = 143,
 
     /// Share of failures in what became known of the last ten minutes, drawn towards the share of the day.
     SiteFailureShare10m = 144,
@@ -158,7 +161,7 @@ pub(super) struct Feature {
 }
 
 /// In the order of the values.
-pub(super) const FEATURES: [Feature; 52] = {
+pub(super) const FEATURES: [Feature; 53] = {
     use Group::{AccountUnderAttack, Familiarity, Geo, Global, Network, Password, Source};
     use Scale::{AsIs, Log};
     [
@@ -204,6 +207,7 @@ pub(super) const FEATURES: [Feature; 52] = {
         feature("user_guesses_24h", Password, Kind::UserGuesses24h, Log),
         feature("user_address_guesses_24h", Password, Kind::VisitGuesses24h, Log),
         feature("password_outdated", Password, Kind::PasswordOutdated, AsIs),
+        feature("password_of_neighbour", Password, Kind::PasswordOfNeighbour, AsIs),
         feature("site_failure_share_10m", Global, Kind::SiteFailureShare10m, AsIs),
         feature("site_failure_excess", Global, Kind::SiteFailureExcess, AsIs),
         feature("site_failing_addresses_1h", Global, Kind::SiteFailingAddresses1h, Log),
@@ -340,6 +344,8 @@ struct Scene<'a> {
     source_first: Option<Timestamp>,
     /// The user has logged in from this network.
     at_home: bool,
+    /// The name never logged in, and the password is that of a neighbour.
+    of_neighbour: bool,
     /// The name may have slipped.
     slipped: bool,
     /// The user once logged in with this password, and it has failed here.
@@ -350,13 +356,15 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     fn new(activity: &'a Activity, attempt: &'a Attempt, context: &FeatureContext) -> Self {
         let view = activity.view(attempt);
+        let of_neighbour = view.last_success().is_none() && view.password_of_neighbour();
         Self {
             attempt,
             suspicious: context.suspects(attempt),
             last_success: view.last_success(),
             source_first: view.source_first(),
             at_home: view.network_known(),
-            slipped: slipped(&view, attempt),
+            of_neighbour,
+            slipped: of_neighbour || slipped(&view, attempt),
             outdated: view.password_outdated(),
             day: view.traffic_base(),
             view,
@@ -422,6 +430,7 @@ impl<'a> Scene<'a> {
             Kind::VisitGuesses24h => self.guesses(|| view.visit_other_tags(), view.visit_failures(DAY_MS)),
 
             Kind::PasswordOutdated => flag(self.outdated),
+            Kind::PasswordOfNeighbour => flag(self.of_neighbour),
 
             Kind::SiteFailureShare10m => self.share_10m(),
             Kind::SiteFailureExcess => self.share_10m() - self.share_day(),
@@ -482,8 +491,8 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Whether this may be the slip of somebody who belongs here: a name that never logged in, a password that can be told apart,
-/// and an address from which somebody logs in (with IPv6 any of its /64, which is one household). A device with such a name
+/// Whether this may be the slip of somebody who belongs here, whatever the password: a name that never logged in, a password
+/// that can be told apart, and an address from which somebody logs in (with IPv6 any of its /64, which is one household). A device with such a name
 /// repeats its password for days, and whoever guesses has to try others.
 fn slipped(view: &View<'_>, attempt: &Attempt) -> bool {
     let somebody_is_at_home =

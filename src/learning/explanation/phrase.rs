@@ -162,11 +162,16 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
         "user_guesses_24h" => guesses("at this account in the last day"),
         "user_address_guesses_24h" => guesses("at this account from this address in the last day"),
 
-        "password_outdated" if all.is("password_missing") => None,
+        "password_outdated" | "password_of_neighbour" if all.is("password_missing") => None,
         "password_outdated" => flag(
             "repeated",
             "an old password of the user again",
             "not an old password of the user that has just failed",
+        ),
+        "password_of_neighbour" => flag(
+            "neighbour",
+            "an unknown name with the password of somebody who logs in from here",
+            "not an unknown name with the password of somebody who logs in from here",
         ),
 
         "site_failure_share_10m" => {

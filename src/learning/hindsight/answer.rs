@@ -17,7 +17,8 @@ pub enum HindsightRule {
     /// Many passwords of one user from one source, more than anybody tries who has forgotten theirs, or several that are tried
     /// on everybody (assumed). Without it, whoever guesses from behind the user's own address, or guesses right in the end, would be taken for the user.
     Guessed,
-    /// The same user succeeded from the same source within the hour after: a slip.
+    /// The same user succeeded from the same source within the hour after: a slip. Nothing is said of a popular password out of a
+    /// source that fails with many users: it may be an attacker's behind the same address (this and the next; assumed).
     SucceededSoon,
     /// The same user had succeeded from the same source in the 7 days before.
     SucceededBefore,

@@ -31,7 +31,7 @@ const LOOK_BACK_MS: i64 = DAY_MS;
 
 /// Users with one failing password tag within a day to either side.
 const SPRAYED_USERS: usize = 4;
-/// Failing users of a source within an hour to either side, and the largest share of successful users among its users.
+/// Failing users of a source within an hour to either side (from a day before, where they make a user's success no excuse), and the largest share of successful users among its users.
 const MANY_USERS: usize = 5;
 const SUCCESSFUL_PERCENT_MAX: usize = 30;
 /// Sources from which one user fails within an hour to either side.
@@ -130,7 +130,7 @@ impl<'a> View<'a> {
     }
 
     fn success(&self) -> HindsightAnswer {
-        let failing = self.failing_users();
+        let failing = self.failing_users(self.hour);
         let before = self.hour.from.plus_millis(-1);
         let had_success = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(before));
         match self.growing(!had_success && failing >= DOUBTFUL_USERS, self.hour) {
@@ -188,12 +188,14 @@ impl<'a> View<'a> {
             }
             HindsightRule::SucceededSoon => {
                 let window = Window { from: self.ts, to: self.hour.to };
-                self.growing(self.index.successes.of_pair(self.user, self.source, window), window)
+                self.unless_beside_guesser(
+                    self.growing(self.index.successes.of_pair(self.user, self.source, window), window),
+                )
             }
             HindsightRule::SucceededBefore => {
                 let memory = Window::around(self.ts, PAIR_MEMORY_MS, 0);
                 let holds = self.index.successes.of_pair(self.user, self.source, memory);
-                self.growing(holds, Window { from: self.day.from, to: self.ts })
+                self.unless_beside_guesser(self.growing(holds, Window { from: self.day.from, to: self.ts }))
             }
             HindsightRule::SprayedPassword => {
                 let Some(tag) = self.tag else { return State::Fails };
@@ -272,8 +274,22 @@ impl<'a> View<'a> {
         self.index.successes.sources.get(&self.source).is_some_and(|opened| opened.span.begun(until))
     }
 
-    fn failing_users(&self) -> usize {
-        self.index.failures.sources.get(&self.source).map_or(0, |users| users.distinct(self.hour).len())
+    /// `succeeded`, or a contradiction where the source fails with many users and this password is popular: then the
+    /// success is the user's, and the failure perhaps that of an attacker behind the same address.
+    fn unless_beside_guesser(&self, succeeded: State) -> State {
+        if succeeded != State::Holds || !self.is_popular(self.tag) {
+            return succeeded;
+        }
+        let window = Window { from: self.day.from, to: self.hour.to };
+        match self.growing(self.failing_users(window) >= MANY_USERS, window) {
+            State::Holds => State::Contradicted,
+            State::Fails => State::Holds,
+            undecided => undecided,
+        }
+    }
+
+    fn failing_users(&self, window: Window) -> usize {
+        self.index.failures.sources.get(&self.source).map_or(0, |users| users.distinct(window).len())
     }
 
     fn many_users(&self) -> bool {
@@ -358,8 +374,7 @@ impl<'a> View<'a> {
     /// and hardly another, and never fast.
     fn lone_device(&self) -> bool {
         let Some(tries) = self.index.failures.pairs.get(&(self.user, self.source)) else { return false };
-        let names = self.index.failures.sources.get(&self.source).map_or(0, |users| users.distinct(self.day).len());
-        names <= DEVICE_NAMES
+        self.failing_users(self.day) <= DEVICE_NAMES
             && self.failing_sources(self.day) <= DEVICE_SOURCES
             && tries.count(self.day) >= DEVICE_TRIES
             && tries.count(self.hour) <= FORGETFUL_TRIES_MAX
@@ -378,7 +393,7 @@ impl<'a> View<'a> {
     /// from behind a shared address is not taken for its owner.
     fn neighbour_succeeded(&self) -> bool {
         if !MISTYPED_TRIES.contains(&self.tries_of_day())
-            || self.failing_users() > MISTYPED_NAMES
+            || self.failing_users(self.hour) > MISTYPED_NAMES
             || self.failing_sources(self.day) != 1
         {
             return false;

@@ -149,6 +149,15 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         events.retain(|event| event.user == 1 || event.tag != 11);
         events
     };
+    // User 1 logs in where so many users fail, with a password that failed for others an hour before.
+    let beside_guesser = |failing: u8, users: u8, success: i64| {
+        let mut events = each(SLIP, 2..failing + 1, |event, n| (event.user, event.tag) = (n, 10 + u64::from(n)));
+        events.extend((0..users).map(|n| failed(-60, 100 + n, 2, 11)));
+        // Enough of its users succeed for it not to be an attacker's alone.
+        events.extend((50..60).map(|user| opened(5, user, 1, 0)));
+        events.push(opened(success, 1, 1, 99));
+        events
+    };
     let again = |times: u8| {
         let mut events = each(SLIP, 1..times, |event, n| event.minutes = i64::from(n) * 90);
         events.push(opened(-30 * HOUR, 2, 1, 0));
@@ -169,6 +178,10 @@ fn each_rule_holds_at_its_threshold_and_not_below() {
         ("three that failed for seven users", listed(12..14, 7, -60), Ok(Rule::SucceededSoon)),
         ("three that others try only later", listed(12..14, 8, 70), Ok(Rule::SucceededSoon)),
         ("another password beside three of them", listed_beside_a_slip(), Err(Reason::Contradiction)),
+        ("a popular password where many fail", beside_guesser(5, 7, 30), Err(Reason::Contradiction)),
+        ("the same after a success", beside_guesser(5, 7, -30), Err(Reason::Contradiction)),
+        ("where fewer fail", beside_guesser(4, 7, 30), Ok(Rule::SucceededSoon)),
+        ("a password that is not popular", beside_guesser(5, 6, -30), Ok(Rule::SucceededBefore)),
         ("always the same few", guessed(21, 5), Ok(Rule::SucceededSoon)),
         ("a success within the hour", vec![SLIP, opened(59, 1, 1, 12)], Ok(Rule::SucceededSoon)),
         ("a success within the week", vec![SLIP, opened(-7 * DAY + 1, 1, 1, 12)], Ok(Rule::SucceededBefore)),

@@ -82,8 +82,9 @@ impl Source {
         self.failed_names.seen(ts, DAY_MS).count()
     }
 
-    pub fn users_in(&self, ts: Timestamp) -> usize {
-        self.users_in.seen(ts, KNOWN_SOURCE_MS).count()
+    /// The users who logged in in the last week, by their short pseudonyms.
+    pub fn users_in(&self, ts: Timestamp) -> impl Iterator<Item = u64> {
+        self.users_in.seen(ts, KNOWN_SOURCE_MS)
     }
 
     /// When the address began with a failure, before anybody had logged in from there; `None` if it did not. What happens

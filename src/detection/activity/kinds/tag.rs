@@ -20,7 +20,12 @@ impl Tag {
     }
 
     pub fn other_users(&self, ts: Timestamp, present: Pseudonym) -> usize {
-        self.users.seen(ts, DAY_MS).filter(|&user| user != present.short()).count()
+        self.users(ts).filter(|&user| user != present.short()).count()
+    }
+
+    /// The users on whom it was tried in the last day, by their short pseudonyms.
+    pub fn users(&self, ts: Timestamp) -> impl Iterator<Item = u64> {
+        self.users.seen(ts, DAY_MS)
     }
 }
 

@@ -113,9 +113,9 @@ fn names_and_kinds_are_unique_and_every_group_has_its_features() {
     kinds.dedup();
     let of = |group| schema.groups().iter().filter(|&&each| each == group).count();
 
-    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (52, 52, 52, 52));
+    assert_eq!((schema.len(), names.len(), kinds.len(), schema.groups().len()), (53, 53, 53, 53));
     assert_eq!((of(Group::Source), of(Group::Network), of(Group::Familiarity)), (11, 6, 8));
-    assert_eq!((of(Group::AccountUnderAttack), of(Group::Password)), (6, 6));
+    assert_eq!((of(Group::AccountUnderAttack), of(Group::Password)), (6, 7));
     assert_eq!((of(Group::Global), of(Group::Protocol), of(Group::Geo), of(Group::Time)), (4, 6, 5, 0));
     assert!(kinds[0] >= 64, "below are the kinds of compat-6");
 }
@@ -373,6 +373,68 @@ fn a_name_that_never_logged_in_slips_where_somebody_logs_in() {
         let untagged = Attempt { password: None, ..from(60, place) };
         assert_eq!(counted(&activity, &untagged, "user_guesses_24h"), 21, "passwords must be told apart: {case}");
     }
+}
+
+/// (how many log in from the address besides the owner, where the owner logged in, on how many others the password was tried,
+/// whether the name is a real user) → whether it is the neighbour's password.
+#[test]
+fn a_name_that_never_logged_in_slips_with_the_password_of_somebody_who_belongs_here() {
+    const IN_RANGE: [u8; 4] = [198, 51, 7, 7];
+    for (household, owner_at, others, known, expected) in [
+        (0, ELSEWHERE, 60, false, 1.0),
+        (3, ELSEWHERE, 0, false, 1.0),
+        (4, ELSEWHERE, 3, false, 0.0),
+        (0, IN_RANGE, 0, false, 1.0),
+        (0, IN_RANGE, 1, false, 1.0),
+        (0, IN_RANGE, 2, false, 0.0),
+        (0, HOME, 0, false, 0.0),
+        (0, ELSEWHERE, 0, true, 0.0),
+    ] {
+        let mut activity = Activity::default();
+        succeeds(&mut activity, &by(2, with_tag(7, from(-HOUR, owner_at))));
+        for number in 0..household {
+            succeeds(&mut activity, &by(100 + number, with_tag(9, from(-HOUR, ELSEWHERE))));
+        }
+        for number in 0..others {
+            fails(&mut activity, &by(10 + number, with_tag(7, from(-HOUR, HOME))));
+        }
+        if known {
+            succeeds(&mut activity, &with_tag(8, from(-2 * DAY, HOME)));
+        }
+        let slip = |seconds| with_tag(7, from(seconds, ELSEWHERE));
+        let case = format!("{household} {owner_at:?} {others} {known}");
+        let is = |activity: &Activity, attempt: Attempt| value(activity, &attempt, "password_of_neighbour");
+        assert_eq!(is(&activity, slip(0)), expected, "{case}");
+        assert_eq!(is(&activity, with_tag(6, slip(0))), 0.0, "another password: {case}");
+        assert_eq!(is(&activity, Attempt { password: None, ..slip(0) }), 0.0, "none: {case}");
+        assert_eq!(is(&activity, slip(-2 * HOUR)), 0.0, "before the owner logged in: {case}");
+
+        for second in 0..20 {
+            fails(&mut activity, &slip(second));
+        }
+        // Where somebody logs in from the address, a repeated password is excused whosever it is.
+        let excused = expected == 1.0 || (owner_at == ELSEWHERE && !known);
+        let repeated = value(&activity, &slip(60), "password_repeated_excused");
+        assert_eq!(repeated, f32::from(u8::from(excused)), "{case}");
+        assert_eq!(counted(&activity, &slip(60), "user_guesses_24h"), if excused { 1 } else { 21 }, "{case}");
+    }
+}
+
+/// An outsider who guesses with the password of somebody here is told by the second name at the latest.
+#[test]
+fn a_password_that_is_tried_on_many_names_is_no_neighbours() {
+    let mut activity = Activity::default();
+    succeeds(&mut activity, &by(2, with_tag(7, from(-HOUR, [198, 51, 7, 7]))));
+    let guess = |name: u8| by(name, with_tag(7, from(i64::from(name), ELSEWHERE)));
+    let told: Vec<f32> = (10..16)
+        .map(|name| {
+            let told = value(&activity, &guess(name), "password_of_neighbour");
+            fails(&mut activity, &guess(name));
+            told
+        })
+        .collect();
+
+    assert_eq!(told, [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
 #[test]
