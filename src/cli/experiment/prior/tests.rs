@@ -27,11 +27,12 @@ fn roc_auc(missing: Missing) -> f64 {
 
 #[test]
 fn the_shipped_prior_ranks_attacks_of_a_strange_site_above_its_users_whatever_the_site_tells() {
-    // Measured: 0.9961 to 0.9970 with password tags, 0.9796 to 0.9848 without.
-    for missing in (0..SITES).map(Missing::of) {
-        let (measured, least) = (roc_auc(missing), if missing.tags { 0.975 } else { 0.994 });
-        assert!(measured > least, "{measured} with {missing:?}");
-    }
+    // Measured: 0.9933 to 0.9963 with password tags, 0.9733 to 0.9753 without. That is the draw of the first weights: five
+    // seeds of the fit gave 0.9934 to 0.9980 and 0.9705 to 0.9818. Picking the luckiest would tell nothing of another site.
+    let measured: Vec<(Missing, f64)> =
+        (0..SITES).map(Missing::of).map(|missing| (missing, roc_auc(missing))).collect();
+    let enough = |(missing, measured): &(Missing, f64)| *measured > if missing.tags { 0.965 } else { 0.99 };
+    assert!(measured.iter().all(enough), "{measured:?}");
 }
 
 #[test]
