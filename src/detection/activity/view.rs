@@ -8,7 +8,7 @@ use super::known::Trait;
 use super::{Activity, Counts, DAY_MS};
 use crate::detection::attempt::{Attempt, Timestamp, address_range, client_network};
 
-/// Users who log in from one address, for them to be neighbours. One byte of a password tells four apart in 98 of 100 cases.
+/// Users who log in from one address, for one byte of a password to tell them apart in 98 of 100 cases.
 const HOUSEHOLD_MAX: usize = 4;
 /// Other users on whom a password is tried, for it to be the password of one of them.
 const PASSWORD_OWNERS_MAX: usize = 2;
@@ -216,8 +216,8 @@ impl<'a> View<'a> {
     }
 
     /// Whether the password is a neighbour's: it lets in, as far as one byte of its tag can tell, somebody who logged in from
-    /// this address lately, where few did, or somebody who has logged in from this range of addresses, and who alone but for
-    /// one or two was tried with it in the last day. What many have is nobody's, and where many log in one of them has it.
+    /// this address lately and, where many did, was tried with it in the last day; or somebody who has logged in from this
+    /// range of addresses, and who alone but for one or two was tried with it in the last day: what many have is nobody's.
     pub fn password_of_neighbour(&self) -> bool {
         let Some(password) = Trait::Password.of(self.attempt) else { return false };
         let knows = |user: u64, what: Trait, hash: u64| {
@@ -228,11 +228,12 @@ impl<'a> View<'a> {
             users.filter(|user| *user != self.attempt.user.short()).collect()
         };
         let household = self.source.map(|source| others(&mut source.users_in(self.ts()))).unwrap_or_default();
-        if household.len() <= HOUSEHOLD_MAX && household.iter().any(|&user| knows(user, Trait::Password, password)) {
+        let tried = self.tag.map(|tag| others(&mut tag.users(self.ts()))).unwrap_or_default();
+        let few = household.len() <= HOUSEHOLD_MAX;
+        if household.iter().any(|user| (few || tried.contains(user)) && knows(*user, Trait::Password, password)) {
             return true;
         }
         let range = address_range(self.attempt.client_ip);
-        let tried = self.tag.map(|tag| others(&mut tag.users(self.ts()))).unwrap_or_default();
         let lives_here = |user: u64| knows(user, Trait::Range, range) && knows(user, Trait::Password, password);
         tried.len() <= PASSWORD_OWNERS_MAX && tried.into_iter().any(lives_here)
     }

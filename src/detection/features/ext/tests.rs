@@ -380,10 +380,15 @@ fn a_name_that_never_logged_in_slips_where_somebody_logs_in() {
 #[test]
 fn a_name_that_never_logged_in_slips_with_the_password_of_somebody_who_belongs_here() {
     const IN_RANGE: [u8; 4] = [198, 51, 7, 7];
+    /// As ELSEWHERE, three days before.
+    const LONG_AGO: [u8; 4] = [198, 51, 100, 8];
     for (household, owner_at, others, known, expected) in [
         (0, ELSEWHERE, 60, false, 1.0),
         (3, ELSEWHERE, 0, false, 1.0),
-        (4, ELSEWHERE, 3, false, 0.0),
+        // Among many, by the whole password of the last day only.
+        (4, ELSEWHERE, 3, false, 1.0),
+        (4, LONG_AGO, 3, false, 0.0),
+        (3, LONG_AGO, 3, false, 1.0),
         (0, IN_RANGE, 0, false, 1.0),
         (0, IN_RANGE, 1, false, 1.0),
         (0, IN_RANGE, 2, false, 0.0),
@@ -391,7 +396,9 @@ fn a_name_that_never_logged_in_slips_with_the_password_of_somebody_who_belongs_h
         (0, ELSEWHERE, 0, true, 0.0),
     ] {
         let mut activity = Activity::default();
-        succeeds(&mut activity, &by(2, with_tag(7, from(-HOUR, owner_at))));
+        let lives_there = owner_at == ELSEWHERE || owner_at == LONG_AGO;
+        let (owner_at, since) = if owner_at == LONG_AGO { (ELSEWHERE, -3 * DAY) } else { (owner_at, -HOUR) };
+        succeeds(&mut activity, &by(2, with_tag(7, from(since, owner_at))));
         for number in 0..household {
             succeeds(&mut activity, &by(100 + number, with_tag(9, from(-HOUR, ELSEWHERE))));
         }
@@ -407,13 +414,13 @@ fn a_name_that_never_logged_in_slips_with_the_password_of_somebody_who_belongs_h
         assert_eq!(is(&activity, slip(0)), expected, "{case}");
         assert_eq!(is(&activity, with_tag(6, slip(0))), 0.0, "another password: {case}");
         assert_eq!(is(&activity, Attempt { password: None, ..slip(0) }), 0.0, "none: {case}");
-        assert_eq!(is(&activity, slip(-2 * HOUR)), 0.0, "before the owner logged in: {case}");
+        assert_eq!(is(&activity, slip(since - HOUR)), 0.0, "before the owner logged in: {case}");
 
         for second in 0..20 {
             fails(&mut activity, &slip(second));
         }
         // Where somebody logs in from the address, a repeated password is excused whosever it is.
-        let excused = expected == 1.0 || (owner_at == ELSEWHERE && !known);
+        let excused = expected == 1.0 || (lives_there && !known);
         let repeated = value(&activity, &slip(60), "password_repeated_excused");
         assert_eq!(repeated, f32::from(u8::from(excused)), "{case}");
         assert_eq!(counted(&activity, &slip(60), "user_guesses_24h"), if excused { 1 } else { 21 }, "{case}");
