@@ -492,8 +492,8 @@ impl<'a> Scene<'a> {
 }
 
 /// Whether this may be the slip of somebody who belongs here, whatever the password: a name that never logged in, a password
-/// that can be told apart, and an address from which somebody logs in (with IPv6 any of its /64, which is one household). A device with such a name
-/// repeats its password for days, and whoever guesses has to try others.
+/// that can be told apart, and an address from which somebody logs in (with IPv6 any of its /64, which is one household). A
+/// device with such a name repeats its password for days, and whoever guesses has to try others.
 fn slipped(view: &View<'_>, attempt: &Attempt) -> bool {
     let somebody_is_at_home =
         || view.source_users_in() > 0 || (attempt.client_ip.is_ipv6() && view.network_successes() > 0);

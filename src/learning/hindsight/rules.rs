@@ -31,7 +31,8 @@ const LOOK_BACK_MS: i64 = DAY_MS;
 
 /// Users with one failing password tag within a day to either side.
 const SPRAYED_USERS: usize = 4;
-/// Failing users of a source within an hour to either side (from a day before, where they make a user's success no excuse), and the largest share of successful users among its users.
+/// Failing users of a source within an hour to either side (from a day before, where they make a user's success no excuse),
+/// and the largest share of successful users among its users.
 const MANY_USERS: usize = 5;
 const SUCCESSFUL_PERCENT_MAX: usize = 30;
 /// Sources from which one user fails within an hour to either side.
