@@ -199,15 +199,26 @@ impl<'a> View<'a> {
         self.visit.map_or(0, |visit| visit.other_tags(self.ts(), self.attempt.password))
     }
 
+    /// Whether the password has failed for the user from this address in the last day.
+    fn failed_before(&self) -> bool {
+        let failed = |tag| self.visit.is_some_and(|visit| visit.failed_with(self.ts(), tag));
+        self.attempt.password.is_some_and(failed)
+    }
+
+    /// Whether all that the address was seen to try in the last day is this one password on this one user, before and again.
+    pub fn repeats_alone(&self) -> bool {
+        let alone = self.source_names() == 1 && self.source_failed_names() == 1 && self.visit_other_tags() == 0;
+        alone && self.failed_before()
+    }
+
     /// Whether the password is one with which the user used to log in: it has failed from this address in the last day, and
     /// logged the user in some day of the last thirty, as far as one byte of its tag can tell.
     pub fn password_outdated(&self) -> bool {
-        let failed = |tag| self.visit.is_some_and(|visit| visit.failed_with(self.ts(), tag));
         let once_right = |what: Trait| {
             let hash = what.of(self.attempt)?;
             self.account?.knows(self.ts(), what, hash)
         };
-        self.attempt.password.is_some_and(failed) && once_right(Trait::Password) == Some(true)
+        self.failed_before() && once_right(Trait::Password) == Some(true)
     }
 
     /// Other users on whom the tag was tried in the last day.

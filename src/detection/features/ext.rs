@@ -101,15 +101,15 @@ pub(super) enum Kind {
     PasswordMissing = 128,
     /// 1 if this password was tried for the user in the last day and the user has logged in from this network (or the name
     /// may have slipped, see `slipped`), or if it is outdated.
-    PasswordRepeatedExcused = 140,
-    /// Other users on whom this password was tried in a day.
-    PasswordOtherUsers24h = 130,
+    PasswordRepeatedExcused = 176,
+    /// Other users on whom this password was tried in a day; 0 where it is a neighbour's, who may have chosen one that many have.
+    PasswordOtherUsers24h = 177,
     /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
     /// network, where the name may have slipped and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
     /// this one has no tag.
-    UserGuesses24h = 141,
+    UserGuesses24h = 178,
     /// The same from this address alone.
-    VisitGuesses24h = 142,
+    VisitGuesses24h = 179,
     /// 1 if the password failed from this address in the last day, and the user once logged in with it: a program that
     /// has not been told of the new one, wherever it is. A guess that happens to be right is none, since it did not fail.
     PasswordOutdated = 133,
@@ -425,6 +425,7 @@ impl<'a> Scene<'a> {
             Kind::PasswordRepeatedExcused => {
                 flag(self.outdated || ((self.at_home || self.slipped) && view.tag_repeated()))
             }
+            Kind::PasswordOtherUsers24h if self.of_neighbour => 0.0,
             Kind::PasswordOtherUsers24h => count(view.tag_other_users()),
             Kind::UserGuesses24h => self.guesses(|| view.user_other_tags(), view.user_failures_day()),
             Kind::VisitGuesses24h => self.guesses(|| view.visit_other_tags(), view.visit_failures(DAY_MS)),
@@ -492,12 +493,15 @@ impl<'a> Scene<'a> {
 }
 
 /// Whether this may be the slip of somebody who belongs here, whatever the password: a name that never logged in, a password
-/// that can be told apart, and an address from which somebody logs in (with IPv6 any of its /64, which is one household). A
-/// device with such a name repeats its password for days, and whoever guesses has to try others.
+/// that can be told apart, and either an address from which somebody logs in (with IPv6 any of its /64, which is one
+/// household), or a repeat where nothing else is tried and the network is one from which somebody logs in. A device with
+/// such a name repeats its password for days, and whoever guesses has to try others.
 fn slipped(view: &View<'_>, attempt: &Attempt) -> bool {
-    let somebody_is_at_home =
-        || view.source_users_in() > 0 || (attempt.client_ip.is_ipv6() && view.network_successes() > 0);
-    attempt.password.is_some() && view.last_success().is_none() && somebody_is_at_home()
+    let somebody_in_network = view.network_successes() > 0;
+    let somebody_is_at_home = view.source_users_in() > 0 || (attempt.client_ip.is_ipv6() && somebody_in_network);
+    attempt.password.is_some()
+        && view.last_success().is_none()
+        && (somebody_is_at_home || (somebody_in_network && view.repeats_alone()))
 }
 
 fn flag(is: bool) -> f64 {

@@ -10,7 +10,9 @@
 //!   no tags are sent: nothing else can go before it);
 //! - attack rules only ever become true. They stand before the 24 hours are over, but never before the hour in which
 //!   the owner may still succeed;
-//! - the weak legitimate rules wait until the tag can no longer turn out to be sprayed.
+//! - the weak legitimate rules wait until the tag can no longer turn out to be sprayed;
+//! - the login of a stranger waits as long as the failure of one. Else all that the latest day has of strangers are those who
+//!   came in, and where leaked passwords are tried everywhere, that would speak for whoever comes at the same time.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -134,6 +136,10 @@ impl<'a> View<'a> {
         let failing = self.failing_users(self.hour);
         let before = self.hour.from.plus_millis(-1);
         let had_success = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(before));
+        let stranger = !had_success && self.succeeded_by(before) && !self.succeeded_in_range(before);
+        if stranger && !HindsightIndex::settled(self.ts, self.now) {
+            return HindsightAnswer::Unknown(Reason::Unsettled);
+        }
         match self.growing(!had_success && failing >= DOUBTFUL_USERS, self.hour) {
             State::Holds => HindsightAnswer::Unknown(Reason::DoubtfulSuccess),
             State::Fails => label(HindsightRule::Success),
@@ -229,7 +235,7 @@ impl<'a> View<'a> {
             HindsightRule::NeverSucceeded if self.source_lets_in() => State::Fails,
             HindsightRule::NeverSucceeded => self.unless_succeeded(true),
             HindsightRule::StrangerToUser
-                if self.source_lets_in() || !self.user_succeeds() || self.succeeded_in_range() =>
+                if self.source_lets_in() || !self.user_succeeds() || self.succeeded_in_range(self.day.to) =>
             {
                 State::Fails
             }
@@ -265,7 +271,11 @@ impl<'a> View<'a> {
 
     /// Whether the user succeeds anywhere, ever before or within the day after.
     fn user_succeeds(&self) -> bool {
-        let until = self.ts.plus_millis(LOOK_AHEAD_MS);
+        self.succeeded_by(self.ts.plus_millis(LOOK_AHEAD_MS))
+    }
+
+    /// Whether the user ever succeeded by `until`, anywhere.
+    fn succeeded_by(&self, until: Timestamp) -> bool {
         self.index.successes.users.get(&self.user).is_some_and(|span| span.begun(until))
     }
 
@@ -335,10 +345,10 @@ impl<'a> View<'a> {
         self.index.failures.pairs.get(&(self.user, self.source)).map_or(0, |tags| tags.count(self.day))
     }
 
-    /// Whether the user logs in from the wider surroundings of the source in the week before or the day after.
-    fn succeeded_in_range(&self) -> bool {
+    /// Whether the user logs in from the wider surroundings of the source from a week before the attempt until `to`.
+    fn succeeded_in_range(&self, to: Timestamp) -> bool {
         let marks = self.index.successes.ranges.get(&(self.user, address_range(self.source)));
-        marks.is_some_and(|marks| marks.any(Window { to: self.day.to, ..Window::around(self.ts, PAIR_MEMORY_MS, 0) }))
+        marks.is_some_and(|marks| marks.any(Window { to, ..Window::around(self.ts, PAIR_MEMORY_MS, 0) }))
     }
 
     /// Whether the user logs in from the same network within a window.

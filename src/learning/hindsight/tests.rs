@@ -319,6 +319,35 @@ fn a_success_is_legitimate_unless_it_comes_out_of_a_storm() {
     assert_eq!(rule(answer_after(1, &storm(0))), Err(Reason::Unsettled));
 }
 
+/// (where the user had logged in before, who else had at the address) → whether the login waits for a day.
+#[test]
+fn the_login_of_a_stranger_has_no_label_before_the_failure_of_one_has() {
+    let elsewhere = IpAddr::from([203, 0, 113, 9]);
+    for (before, neighbour, waits) in [
+        (Some(elsewhere), false, true),
+        (Some(elsewhere), true, false),
+        (Some(IpAddr::from([192, 0, 77, 9])), false, false),
+        // Of somebody who is new altogether, a site that is new itself learns at once.
+        (None, false, false),
+    ] {
+        let mut index = index(&[]);
+        if let Some(client_ip) = before {
+            index.record(&Attempt { client_ip, ..opened(-2 * DAY, 1, 1, 0).attempt() }, Outcome::Success);
+        }
+        if neighbour {
+            index.record(&opened(-2 * DAY, 2, 1, 0).attempt(), Outcome::Success);
+        }
+        let login = opened(0, 1, 1, 11);
+        index.record(&login.attempt(), Outcome::Success);
+        let label = |minutes| rule(index.label(&login.case(), at(minutes)));
+
+        let soon = if waits { Err(Reason::Unsettled) } else { Ok(HindsightRule::Success) };
+        assert_eq!(label(2 * HOUR), soon, "{before:?} {neighbour}");
+        assert_eq!(label(DAY - 1), soon, "{before:?} {neighbour}");
+        assert_eq!(label(DAY), Ok(HindsightRule::Success), "{before:?} {neighbour}");
+    }
+}
+
 #[test]
 fn a_device_that_never_logged_in_knows_one_password_for_one_name_at_one_place() {
     use HindsightRule as Rule;

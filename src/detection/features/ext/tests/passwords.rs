@@ -36,7 +36,9 @@ fn a_name_that_never_logged_in_slips_where_somebody_logs_in() {
     for (place, neighbours, known, repeated, guesses) in [
         (NEXT_DOOR.into(), Some(NEXT_DOOR.into()), false, 1.0, 1),
         (NEXT_DOOR.into(), Some(NEXT_DOOR.into()), true, 0.0, 21),
-        (NEXT_DOOR.into(), Some(HOME.into()), false, 0.0, 21),
+        (NEXT_DOOR.into(), Some(HOME.into()), false, 1.0, 1),
+        (NEXT_DOOR.into(), Some(HOME.into()), true, 0.0, 21),
+        (NEXT_DOOR.into(), Some(ELSEWHERE.into()), false, 0.0, 21),
         (NEXT_DOOR.into(), None, false, 0.0, 21),
         (household(1), Some(household(2)), false, 1.0, 1),
         (household(1), None, false, 0.0, 21),
@@ -62,6 +64,36 @@ fn a_name_that_never_logged_in_slips_where_somebody_logs_in() {
         assert!(counted(&activity, &another, "user_guesses_24h") > 1, "another password is a guess: {case}");
         let untagged = Attempt { password: None, ..from(60, place) };
         assert_eq!(counted(&activity, &untagged, "user_guesses_24h"), 21, "passwords must be told apart: {case}");
+    }
+}
+
+/// A device with a mistyped name at an address where nobody else is, told by doing nothing but repeat itself: (what else the
+/// address tried shortly before) → whether the repeat is excused.
+#[test]
+fn a_name_that_never_logged_in_slips_again_in_the_neighbourhood_where_nothing_else_is_tried() {
+    let device = |seconds| with_tag(7, from(seconds, NEXT_DOOR));
+    for (besides, excused) in [
+        (None, true),
+        (Some(with_tag(9, device(-HOUR))), false),
+        (Some(by(3, device(-HOUR))), false),
+        (Some(by(3, device(-2 * DAY))), true),
+        (Some(by(3, with_tag(9, from(-HOUR, HOME)))), true),
+    ] {
+        let mut activity = Activity::default();
+        succeeds(&mut activity, &by(2, with_tag(8, from(-3 * DAY, HOME))));
+        if let Some(besides) = &besides {
+            fails(&mut activity, besides);
+        }
+
+        let told = |activity: &Activity, seconds| {
+            let repeated = value(activity, &device(seconds), "password_repeated_excused");
+            (repeated, counted(activity, &device(seconds), "user_address_guesses_24h") == 1)
+        };
+        let second_guess = besides.as_ref().is_some_and(|besides| besides.user == device(0).user);
+        assert_eq!(told(&activity, 0), (0.0, !second_guess), "the first try {besides:?}");
+        fails(&mut activity, &device(0));
+
+        assert_eq!(told(&activity, 60), (f32::from(u8::from(excused)), excused), "{besides:?}");
     }
 }
 
