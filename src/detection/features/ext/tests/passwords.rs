@@ -134,6 +134,8 @@ fn a_name_that_never_logged_in_slips_with_the_password_of_somebody_who_belongs_h
         let case = format!("{household} {owner_at:?} {others} {known}");
         let is = |activity: &Activity, attempt: Attempt| value(activity, &attempt, "password_of_neighbour");
         assert_eq!(is(&activity, slip(0)), expected, "{case}");
+        let tried_on = if expected == 1.0 { 0 } else { i64::from(others) + i64::from(since == -HOUR) };
+        assert_eq!(counted(&activity, &slip(0), "password_other_users_24h"), tried_on, "{case}");
         assert_eq!(is(&activity, with_tag(6, slip(0))), 0.0, "another password: {case}");
         assert_eq!(is(&activity, Attempt { password: None, ..slip(0) }), 0.0, "none: {case}");
         assert_eq!(is(&activity, slip(since - HOUR)), 0.0, "before the owner logged in: {case}");
