@@ -129,7 +129,7 @@ pub fn effective(feedback: Vec<Feedback>, sample_weight: f64, now: Timestamp) ->
 
 /// What each of the items that count weighs, by when it was given.
 ///
-/// An item weighs ten samples, half as much for every 90 days before `now`. All together are held to 0.5 % of
+/// An item weighs [`FEEDBACK_WEIGHT`] samples, half as much for every 90 days before `now`. All together are held to 0.5 % of
 /// `sample_weight`, and to 2 % from 20 items on. On a small site that would make ten people's words worth nothing: an item is
 /// not brought below one sample (before its age), as long as all together stay within the 2 %.
 pub fn weights(given: &[Timestamp], sample_weight: f64, now: Timestamp) -> Vec<f64> {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_item_weighs_at_most_ten_samples_and_on_a_small_site_one() {
+    fn a_fresh_item_weighs_its_most_on_a_large_site_and_one_sample_on_a_small_one() {
         let weights = |samples: f64| effective(items(10), samples, now()).0;
 
         assert!(weights(1e9).iter().all(|(_, weight)| (*weight - FEEDBACK_WEIGHT).abs() < 0.01));
