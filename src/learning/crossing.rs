@@ -13,7 +13,9 @@
 //! whoever else fails there, and whoever else is tried with that password), some mistakes at home once more with the
 //! guesses of attackers, and some logins of owners at home once more while somebody else guesses there. What merely repeats
 //! its password where that is excused, under a mistyped name too, is trained on amid attacks where it is: without it a device
-//! that fails forty times an hour in an office was taken for an attacker by its number (measured on generated traffic).
+//! that fails forty times an hour in an office was taken for an attacker by its number (measured on generated traffic). And
+//! who has forgotten a password and tries several at home is trained on at the addresses that users move to nearby: few of
+//! those who move have forgotten one just then.
 //!
 //! Measures, calibration and thresholds never see any of these rows.
 
@@ -27,6 +29,8 @@ use crate::numeric::{Rng, exp, ln_1p};
 const SHARE: f64 = 0.1;
 /// The same for old passwords in strange places, and for guesses at home.
 const SHARE_OF_OTHERS: f64 = 0.02;
+/// So many guesses of the owner are no mere slip.
+const FORGOTTEN_MIN: f64 = 2.5;
 /// From so many guesses at one account from one address on nobody has just forgotten a password …
 const GUESSES_MIN: f64 = 12.0;
 /// … and at home, where passwords are told apart, more than these are not counted.
@@ -36,14 +40,14 @@ const LOG_MAX: f64 = 30.0;
 
 /// Rows to be trained on beside `rows`, in the scale of the features, drawn with `seed`: honest ones on accounts under attack
 /// (half of them failures from anywhere, half logins from an address that the user is known at), old passwords in strange
-/// places, guesses at home, owners beside them, repeats amid attacks. Empty where `schema` does not tell accounts from
-/// addresses, or where there is nothing to cross.
+/// places, guesses at home, owners beside them, forgotten passwords at new addresses, repeats amid attacks. Empty where
+/// `schema` does not tell accounts from addresses, or where there is nothing to cross.
 pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
     let Some(crossing) = schema.crossing() else { return Dataset::default() };
-    let of = |label: Label| rows.rows.iter().filter(move |row| row.label == label);
-    let failed: Vec<&Row> = of(Label::Legit).filter(|row| row.failed).collect();
-    let familiar: Vec<&Row> = of(Label::Legit).filter(|row| row.values[crossing.familiar] > 0.5).collect();
-    let attacks: Vec<&Row> = of(Label::Attack).collect();
+    let (honest, attacks): (Vec<&Row>, Vec<&Row>) = rows.rows.iter().partition(|row| row.label == Label::Legit);
+    let is = |row: &Row, place: usize| row.values[place] > 0.5;
+    let failed = those(&honest, |row| row.failed);
+    let familiar = those(&honest, |row| is(row, crossing.familiar));
     let mut rng = Rng::new(seed, "crossed rows");
     let mut any = |rows: &[&Row]| rows.get(rng.below(rows.len().max(1) as u64) as usize).map(|row| (*row).clone());
     let wanted = (rows.rows.len() as f64 * SHARE) as usize;
@@ -53,33 +57,42 @@ pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
     });
     let mut made: Vec<Row> = made.collect();
 
-    let outdated: Vec<&Row> = failed.iter().filter(|row| row.values[crossing.outdated] > 0.5).copied().collect();
-    let at_home: Vec<&Row> = failed.iter().filter(|row| row.values[crossing.familiar] > 0.5).copied().collect();
-    let known: Vec<&Row> = familiar.iter().filter(|row| row.values[crossing.repeated] > 0.5).copied().collect();
-    let repeating: Vec<&Row> = failed
-        .iter()
-        .filter(|row| row.values[crossing.repeated] > 0.5 && row.values[crossing.outdated] < 0.5)
-        .copied()
-        .collect();
-    let least = ln_1p(GUESSES_MIN);
-    let guessers: Vec<&Row> = attacks.iter().filter(|row| row.values[crossing.guesses] >= least).copied().collect();
+    let outdated = those(&failed, |row| is(row, crossing.outdated));
+    let repeating = those(&failed, |row| is(row, crossing.repeated) && !is(row, crossing.outdated));
+    let at_home = those(&failed, |row| is(row, crossing.familiar));
+    let forgetful = those(&at_home, |row| row.values[crossing.guesses] >= ln_1p(FORGOTTEN_MIN));
+    let known = those(&familiar, |row| is(row, crossing.repeated));
+    let stranger = |row: &Row| crossing.strangers.iter().any(|place| is(row, *place));
+    let moved = those(&honest, |row| is(row, crossing.moved) && !stranger(row));
+    let guessers = those(&attacks, |row| row.values[crossing.guesses] >= ln_1p(GUESSES_MIN));
     let mut rng = Rng::new(seed, "crossed places");
     let mut any = |rows: &[&Row]| rows.get(rng.below(rows.len().max(1) as u64) as usize).map(|row| (*row).clone());
     for _ in 0..(rows.rows.len() as f64 * SHARE_OF_OTHERS) as usize {
         made.extend(any(&outdated).zip(any(&attacks)).map(|(device, attack)| elsewhere(device, &attack, &crossing)));
         made.extend(any(&at_home).zip(any(&guessers)).map(|(slip, attack)| guessing(slip, &attack, &crossing)));
         made.extend(any(&known).zip(any(&guessers)).map(|(owner, attack)| beside(owner, &attack, &crossing)));
+        made.extend(any(&forgetful).zip(any(&moved)).map(|(slip, there)| moved_to(slip, &there, &crossing)));
         made.extend(any(&repeating).zip(any(&attacks)).map(|(device, attack)| amid(device, &attack, &crossing)));
     }
     Dataset { rows: made }
 }
 
+fn those<'a>(rows: &[&'a Row], hold: impl Fn(&Row) -> bool) -> Vec<&'a Row> {
+    rows.iter().filter(|row| hold(row)).copied().collect()
+}
+
 /// `device`, which repeats an old password, in the place of `attack` and amid it; its guesses stay its own.
-fn elsewhere(mut device: Row, attack: &Row, crossing: &Crossing) -> Row {
+fn elsewhere(device: Row, attack: &Row, crossing: &Crossing) -> Row {
+    amid(moved_to(device, attack, crossing), attack, crossing)
+}
+
+/// `honest` in the place of `there`.
+fn moved_to(mut honest: Row, there: &Row, crossing: &Crossing) -> Row {
     for &place in &crossing.place {
-        device.values[place] = attack.values[place];
+        honest.values[place] = there.values[place];
     }
-    amid(device, attack, crossing)
+    honest.weight = 1.0;
+    honest
 }
 
 /// `device`, which repeats a password, amid `attack`; its guesses stay its own.

@@ -236,6 +236,8 @@ pub(super) const COUNTED_OF_ACCOUNT: [&str; 6] = [
 ];
 
 /// See `FeatureSchema::crossing`.
+pub(super) const NEW_ADDRESS: &str = "user_new_address";
+/// See `FeatureSchema::crossing`.
 pub(super) const OUTDATED: &str = "password_outdated";
 /// See `FeatureSchema::crossing`.
 pub(super) const REPEATED: &str = "password_repeated_excused";

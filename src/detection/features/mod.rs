@@ -101,6 +101,10 @@ enum Formulas {
 pub struct Crossing {
     /// 1 where the user logged in from the address within the last days.
     pub familiar: usize,
+    /// 1 where the user never logged in from the address.
+    pub moved: usize,
+    /// 1 in one of them where the user was not known by this place at all.
+    pub strangers: Vec<usize>,
     /// ln(1 + x) of what happened on the account from anywhere: two such counts add up.
     pub account: Vec<usize>,
     /// 1 where the password is an old one of the user that has failed here.
@@ -233,6 +237,8 @@ impl FeatureSchema {
         let all = |names: &[&str]| names.iter().map(|name| self.index_of(name)).collect::<Option<Vec<_>>>();
         Some(Crossing {
             familiar: self.index_of(ext::FAMILIAR_ADDRESS)?,
+            moved: self.index_of(ext::NEW_ADDRESS)?,
+            strangers: all(&ext::OF_STRANGERS)?,
             account: all(&ext::COUNTED_OF_ACCOUNT)?,
             outdated: self.index_of(ext::OUTDATED)?,
             repeated: self.index_of(ext::REPEATED)?,

@@ -123,6 +123,37 @@ fn what_repeats_a_password_is_honest_amid_all_that_attackers_do_where_it_is() {
 }
 
 #[test]
+fn forgotten_passwords_of_home_are_honest_at_the_new_addresses_of_users_too() {
+    let schema = FeatureSchema::ext();
+    let at = |name: &str| schema.index_of(name).expect("it is one of ours");
+    let (moved, strange, guesses, familiar) =
+        (at("user_new_address"), at("user_new_range"), at("user_address_guesses_24h"), at("user_address_succeeded_7d"));
+    let successes = at("network_successes_7d");
+    let crossed_with = |strange_too: bool, tried: f64| {
+        let mut rows = some_rows(&schema);
+        for (nth, row) in rows.rows.iter_mut().enumerate().filter(|(_, row)| row.label == Label::Legit) {
+            let away = nth % 2 == 0;
+            row.values[familiar] = f64::from(u8::from(!away));
+            row.values[moved] = f64::from(u8::from(away));
+            row.values[strange] = f64::from(u8::from(away && strange_too));
+            row.values[successes] = if away { 3.0 } else { 5.0 };
+            row.values[guesses] = ln_1p(if away { 1.0 } else { tried });
+        }
+        let several = |row: &Row| row.values[guesses] > ln_1p(2.0) && row.values[moved] > 0.5;
+        crossed(&rows, &schema, 1).rows.into_iter().filter(several).collect::<Vec<Row>>()
+    };
+
+    let there = crossed_with(false, 6.0);
+    assert_eq!(there.len(), 2);
+    for row in there {
+        assert!(row.failed && row.label == Label::Legit);
+        assert_eq!((row.values[guesses], row.values[successes], row.values[familiar]), (ln_1p(6.0), 3.0, 0.0));
+    }
+    assert_eq!(crossed_with(true, 6.0), [], "not where nobody knows the user");
+    assert_eq!(crossed_with(false, 2.0), [], "not a slip");
+}
+
+#[test]
 fn nothing_is_crossed_where_accounts_and_addresses_are_not_told_apart_or_nothing_is_there() {
     let schema = FeatureSchema::ext();
     let rows = some_rows(&schema);
