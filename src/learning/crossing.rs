@@ -1,5 +1,5 @@
 //! What a training needs and seldom has: honest attempts on accounts that are under attack, old passwords away from home,
-//! and attackers who are at home.
+//! forgotten ones at new addresses, devices that repeat themselves amid attacks, and attackers who are at home.
 //!
 //! That somebody attacks an account says nothing about the account's own devices. But few sites have seen both at once
 //! before a model is trained, and what was never seen together is judged by chance: a telephone with an old password
@@ -27,8 +27,10 @@ use crate::numeric::{Rng, exp, ln_1p};
 /// Crossed rows for each row of a training. Half as many do half as much for the devices; with three times their weight
 /// twice as many mistyped names looked like attacks (measured on generated traffic).
 const SHARE: f64 = 0.1;
-/// The same for old passwords in strange places, and for guesses at home.
+/// The same for each of the other kinds …
 const SHARE_OF_OTHERS: f64 = 0.02;
+/// … of which no row is crossed more often than this on average: one person's afternoon must not become a fiftieth of all.
+const TIMES_MAX: usize = 20;
 /// So many guesses of the owner are no mere slip.
 const FORGOTTEN_MIN: f64 = 2.5;
 /// From so many guesses at one account from one address on nobody has just forgotten a password …
@@ -60,20 +62,25 @@ pub fn crossed(rows: &Dataset, schema: &FeatureSchema, seed: u64) -> Dataset {
     let outdated = those(&failed, |row| is(row, crossing.outdated));
     let repeating = those(&failed, |row| is(row, crossing.repeated) && !is(row, crossing.outdated));
     let at_home = those(&failed, |row| is(row, crossing.familiar));
-    let forgetful = those(&at_home, |row| row.values[crossing.guesses] >= ln_1p(FORGOTTEN_MIN));
+    let several = ln_1p(FORGOTTEN_MIN)..ln_1p(GUESSES_MIN);
+    let forgetful = those(&at_home, |row| several.contains(&row.values[crossing.guesses]));
     let known = those(&familiar, |row| is(row, crossing.repeated));
     let stranger = |row: &Row| crossing.strangers.iter().any(|place| is(row, *place));
     let moved = those(&honest, |row| is(row, crossing.moved) && !stranger(row));
     let guessers = those(&attacks, |row| row.values[crossing.guesses] >= ln_1p(GUESSES_MIN));
     let mut rng = Rng::new(seed, "crossed places");
     let mut any = |rows: &[&Row]| rows.get(rng.below(rows.len().max(1) as u64) as usize).map(|row| (*row).clone());
-    for _ in 0..(rows.rows.len() as f64 * SHARE_OF_OTHERS) as usize {
-        made.extend(any(&outdated).zip(any(&attacks)).map(|(device, attack)| elsewhere(device, &attack, &crossing)));
-        made.extend(any(&at_home).zip(any(&guessers)).map(|(slip, attack)| guessing(slip, &attack, &crossing)));
-        made.extend(any(&known).zip(any(&guessers)).map(|(owner, attack)| beside(owner, &attack, &crossing)));
-        made.extend(any(&forgetful).zip(any(&moved)).map(|(slip, there)| moved_to(slip, &there, &crossing)));
-        made.extend(any(&repeating).zip(any(&attacks)).map(|(device, attack)| amid(device, &attack, &crossing)));
-    }
+    let wanted = (rows.rows.len() as f64 * SHARE_OF_OTHERS) as usize;
+    let mut cross = |honest: &[&Row], others: &[&Row], with: fn(Row, &Row, &Crossing) -> Row| {
+        for _ in 0..wanted.min(honest.len() * TIMES_MAX) {
+            made.extend(any(honest).zip(any(others)).map(|(honest, other)| with(honest, &other, &crossing)));
+        }
+    };
+    cross(&outdated, &attacks, elsewhere);
+    cross(&at_home, &guessers, guessing);
+    cross(&known, &guessers, beside);
+    cross(&forgetful, &moved, at_new_address);
+    cross(&repeating, &attacks, amid);
     Dataset { rows: made }
 }
 
@@ -93,6 +100,18 @@ fn moved_to(mut honest: Row, there: &Row, crossing: &Crossing) -> Row {
     }
     honest.weight = 1.0;
     honest
+}
+
+/// `slip` of somebody at home who tries several passwords, at the new address of `there`.
+fn at_new_address(slip: Row, there: &Row, crossing: &Crossing) -> Row {
+    let mut slip = moved_to(slip, there, crossing);
+    if slip.values[crossing.moved_network] > 0.5 && slip.values[crossing.outdated] < 0.5 {
+        // Away from home every failure counts as a guess, and a repeated password excuses nothing.
+        slip.values[crossing.repeated] = 0.0;
+        let guesses = exp(slip.values[crossing.failures].clamp(0.0, LOG_MAX));
+        slip.values[crossing.guesses] = slip.values[crossing.guesses].max(f64::from(ln_1p(guesses) as f32));
+    }
+    slip
 }
 
 /// `device`, which repeats a password, amid `attack`; its guesses stay its own.

@@ -183,10 +183,18 @@ impl<'a> View<'a> {
 
     // Passwords.
 
-    /// Whether the tag of the attempt was tried for the user in the last day.
+    /// Whether the password failed for the user from this address in the last day, or was tried in the last day, and had let
+    /// the user in, as far as one byte of its tag can tell. What was merely tried may have been blocked, and to send
+    /// everything twice must not excuse anybody.
     pub fn tag_repeated(&self) -> bool {
         let tried = |tag| self.user.is_some_and(|user| user.tried(self.ts(), tag));
-        self.attempt.password.is_some_and(tried)
+        self.failed_before() || (self.attempt.password.is_some_and(tried) && self.password_known())
+    }
+
+    /// Whether the password let the user in some day of the last thirty, as far as one byte of its tag can tell.
+    fn password_known(&self) -> bool {
+        let hash = Trait::Password.of(self.attempt);
+        hash.zip(self.account).and_then(|(hash, account)| account.knows(self.ts(), Trait::Password, hash)) == Some(true)
     }
 
     /// Tags tried for the user in the last day, other than the present one.
@@ -200,12 +208,13 @@ impl<'a> View<'a> {
     }
 
     /// Whether the password has failed for the user from this address in the last day.
-    fn failed_before(&self) -> bool {
+    pub fn failed_before(&self) -> bool {
         let failed = |tag| self.visit.is_some_and(|visit| visit.failed_with(self.ts(), tag));
         self.attempt.password.is_some_and(failed)
     }
 
-    /// Whether all that the address was seen to try in the last day is this one password on this one user, before and again.
+    /// Whether the address fails with this one password on this one user in the last day, before and again, and tried nobody
+    /// else in the last hour.
     pub fn repeats_alone(&self) -> bool {
         let alone = self.source_names() == 1 && self.source_failed_names() == 1 && self.visit_other_tags() == 0;
         alone && self.failed_before()
@@ -214,11 +223,7 @@ impl<'a> View<'a> {
     /// Whether the password is one with which the user used to log in: it has failed from this address in the last day, and
     /// logged the user in some day of the last thirty, as far as one byte of its tag can tell.
     pub fn password_outdated(&self) -> bool {
-        let once_right = |what: Trait| {
-            let hash = what.of(self.attempt)?;
-            self.account?.knows(self.ts(), what, hash)
-        };
-        self.failed_before() && once_right(Trait::Password) == Some(true)
+        self.failed_before() && self.password_known()
     }
 
     /// Other users on whom the tag was tried in the last day.

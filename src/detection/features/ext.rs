@@ -6,8 +6,8 @@
 //! made detection worse.
 //!
 //! Nobody becomes familiar by failing, and "the same wrong password again" excuses only where the user has logged in
-//! before, or with a password of which the user has logged in before: otherwise each retry counts as a fresh guess, or a
-//! bot that repeats one password would look like a forgotten telephone. For the same reason no feature counts how often a
+//! before, with a password by which the user has logged in before, or with a name that may have slipped (`slipped`): otherwise
+//! each retry counts as a fresh guess, or a bot that repeats one password would look like a forgotten telephone. For the same reason no feature counts how often a
 //! password was used.
 
 use super::super::activity::{Activity, Counts, DAY_MS, HOUR_MS, KNOWN_PAIR_MS, Trait, View};
@@ -99,10 +99,11 @@ pub(super) enum Kind {
 
     /// 1 if the caller sends no password tag: then the next two say nothing.
     PasswordMissing = 128,
-    /// 1 if this password was tried for the user in the last day and the user has logged in from this network (or the name
+    /// 1 if this password is a repeated one ([`View::tag_repeated`]) and the user has logged in from this network (or the name
     /// may have slipped, see `slipped`), or if it is outdated.
     PasswordRepeatedExcused = 176,
-    /// Other users on whom this password was tried in a day; 0 where it is a neighbour's, who may have chosen one that many have.
+    /// Other users on whom this password was tried in a day. 0 where it is a neighbour's, who may have chosen one that many
+    /// have, and has failed with this name from here before: whoever tries it on many names does so once.
     PasswordOtherUsers24h = 177,
     /// Guesses at the user in a day, this one included: different passwords where the user has logged in from this
     /// network, where the name may have slipped and where the password is outdated, failures elsewhere. 0 where passwords would have to be told apart and
@@ -238,9 +239,13 @@ pub(super) const COUNTED_OF_ACCOUNT: [&str; 6] = [
 /// See `FeatureSchema::crossing`.
 pub(super) const NEW_ADDRESS: &str = "user_new_address";
 /// See `FeatureSchema::crossing`.
+pub(super) const NEW_NETWORK: &str = "user_new_network";
+/// See `FeatureSchema::crossing`.
 pub(super) const OUTDATED: &str = "password_outdated";
 /// See `FeatureSchema::crossing`.
 pub(super) const REPEATED: &str = "password_repeated_excused";
+/// See `FeatureSchema::crossing`.
+pub(super) const FAILURES_OF_VISIT: &str = "user_address_failures_1h";
 /// See `FeatureSchema::crossing`.
 pub(super) const GUESSES_OF_VISIT: &str = "user_address_guesses_24h";
 /// See `FeatureSchema::crossing`: whom the place lets in, and how new it is for the user.
@@ -427,7 +432,7 @@ impl<'a> Scene<'a> {
             Kind::PasswordRepeatedExcused => {
                 flag(self.outdated || ((self.at_home || self.slipped) && view.tag_repeated()))
             }
-            Kind::PasswordOtherUsers24h if self.of_neighbour => 0.0,
+            Kind::PasswordOtherUsers24h if self.of_neighbour && view.failed_before() => 0.0,
             Kind::PasswordOtherUsers24h => count(view.tag_other_users()),
             Kind::UserGuesses24h => self.guesses(|| view.user_other_tags(), view.user_failures_day()),
             Kind::VisitGuesses24h => self.guesses(|| view.visit_other_tags(), view.visit_failures(DAY_MS)),

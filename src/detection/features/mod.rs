@@ -101,20 +101,24 @@ enum Formulas {
 pub struct Crossing {
     /// 1 where the user logged in from the address within the last days.
     pub familiar: usize,
-    /// 1 where the user never logged in from the address.
+    /// 1 where the user is known, and not to have logged in from the address in the last days.
     pub moved: usize,
+    /// The same of the network.
+    pub moved_network: usize,
     /// 1 in one of them where the user was not known by this place at all.
     pub strangers: Vec<usize>,
     /// ln(1 + x) of what happened on the account from anywhere: two such counts add up.
     pub account: Vec<usize>,
     /// 1 where the password is an old one of the user that has failed here.
     pub outdated: usize,
-    /// 1 where the password is no guess: one that the user is known by, at home.
+    /// 1 where the password is no guess: repeated at home, or with a name that slipped.
     pub repeated: usize,
     /// What an attempt has of the place that it is made from.
     pub place: Vec<usize>,
     /// ln(1 + x) of what failed on the account from the address, and at the address.
     pub visit: Vec<usize>,
+    /// ln(1 + x) of the failures on the account from the address; one of `visit`.
+    pub failures: usize,
     /// ln(1 + x) of the guesses at the account from the address, this one included; one of `visit`.
     pub guesses: usize,
     /// What others at an address, in a network, on an account and on the whole site do to an attempt.
@@ -238,12 +242,14 @@ impl FeatureSchema {
         Some(Crossing {
             familiar: self.index_of(ext::FAMILIAR_ADDRESS)?,
             moved: self.index_of(ext::NEW_ADDRESS)?,
+            moved_network: self.index_of(ext::NEW_NETWORK)?,
             strangers: all(&ext::OF_STRANGERS)?,
             account: all(&ext::COUNTED_OF_ACCOUNT)?,
             outdated: self.index_of(ext::OUTDATED)?,
             repeated: self.index_of(ext::REPEATED)?,
             place: all(&ext::OF_PLACE)?,
             visit: all(&ext::COUNTED_OF_VISIT)?,
+            failures: self.index_of(ext::FAILURES_OF_VISIT)?,
             guesses: self.index_of(ext::GUESSES_OF_VISIT)?,
             surroundings: all(&ext::OF_SURROUNDINGS)?,
         })

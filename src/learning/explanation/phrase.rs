@@ -152,8 +152,10 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
         "password_repeated_excused" => flag(
             "repeated",
             "the same password again from a network of the user, or with an unknown name from where somebody logs in",
-            "not a password that was just repeated from where the user, or with an unknown name somebody, logs in",
+            "not a repeated password that would be excused here",
         ),
+        // Not counted for a neighbour's, so that nothing is to be said of it.
+        "password_other_users_24h" if value == 0.0 && all.is("password_of_neighbour") => None,
         "password_other_users_24h" => {
             let users = count(value, "other user", "other users");
             said("spread", format!("this password was tried on {users} in the last day"))

@@ -323,16 +323,21 @@ fn a_success_is_legitimate_unless_it_comes_out_of_a_storm() {
 #[test]
 fn the_login_of_a_stranger_has_no_label_before_the_failure_of_one_has() {
     let elsewhere = IpAddr::from([203, 0, 113, 9]);
+    let nearby = IpAddr::from([192, 0, 77, 9]);
+    let household = |last: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, last]);
+    let days = |days: i64, client_ip| Some((days, client_ip));
     for (before, neighbour, waits) in [
-        (Some(elsewhere), false, true),
-        (Some(elsewhere), true, false),
-        (Some(IpAddr::from([192, 0, 77, 9])), false, false),
-        // Of somebody who is new altogether, a site that is new itself learns at once.
+        (days(4, elsewhere), false, true),
+        (days(4, elsewhere), true, false),
+        (days(4, nearby), false, false),
+        (days(4, household(1)), false, true),
+        // Nor on a site that is new itself.
+        (days(2, elsewhere), false, false),
         (None, false, false),
     ] {
         let mut index = index(&[]);
-        if let Some(client_ip) = before {
-            index.record(&Attempt { client_ip, ..opened(-2 * DAY, 1, 1, 0).attempt() }, Outcome::Success);
+        if let Some((days, client_ip)) = before {
+            index.record(&Attempt { client_ip, ..opened(-days * DAY, 1, 1, 0).attempt() }, Outcome::Success);
         }
         if neighbour {
             index.record(&opened(-2 * DAY, 2, 1, 0).attempt(), Outcome::Success);

@@ -29,6 +29,22 @@ fn the_same_password_again_excuses_only_at_home() {
     }
 }
 
+/// What was blocked was not checked: whoever sends each guess twice is no device with an old password. The owner is.
+#[test]
+fn a_password_that_was_tried_and_never_failed_excuses_only_where_it_let_the_user_in() {
+    let mut activity = Activity::default();
+    succeeds(&mut activity, &with_tag(7, at(-2 * DAY)));
+    let again = |activity: &Activity, tag| value(activity, &with_tag(tag, at(10)), "password_repeated_excused");
+    for tag in [7, 8, 9] {
+        told(&mut activity, &with_tag(tag, at(0)), Outcome::Blocked);
+        activity.apply_attempt(&with_tag(tag, at(1)));
+    }
+    assert_eq!([7, 8, 9].map(|tag| again(&activity, tag)), [1.0, 0.0, 0.0]);
+
+    fails(&mut activity, &with_tag(8, at(2)));
+    assert_eq!([7, 8, 9].map(|tag| again(&activity, tag)), [1.0, 1.0, 0.0]);
+}
+
 /// Every combination: (is the address one from which somebody else logs in, has the name ever logged in) → guesses.
 #[test]
 fn a_name_that_never_logged_in_slips_where_somebody_logs_in() {
@@ -134,7 +150,7 @@ fn a_name_that_never_logged_in_slips_with_the_password_of_somebody_who_belongs_h
         let case = format!("{household} {owner_at:?} {others} {known}");
         let is = |activity: &Activity, attempt: Attempt| value(activity, &attempt, "password_of_neighbour");
         assert_eq!(is(&activity, slip(0)), expected, "{case}");
-        let tried_on = if expected == 1.0 { 0 } else { i64::from(others) + i64::from(since == -HOUR) };
+        let tried_on = i64::from(others) + i64::from(since == -HOUR);
         assert_eq!(counted(&activity, &slip(0), "password_other_users_24h"), tried_on, "{case}");
         assert_eq!(is(&activity, with_tag(6, slip(0))), 0.0, "another password: {case}");
         assert_eq!(is(&activity, Attempt { password: None, ..slip(0) }), 0.0, "none: {case}");
@@ -143,6 +159,8 @@ fn a_name_that_never_logged_in_slips_with_the_password_of_somebody_who_belongs_h
         for second in 0..20 {
             fails(&mut activity, &slip(second));
         }
+        let tried_on = if expected == 1.0 { 0 } else { tried_on };
+        assert_eq!(counted(&activity, &slip(60), "password_other_users_24h"), tried_on, "again: {case}");
         // Where somebody logs in from the address, a repeated password is excused whosever it is.
         let excused = expected == 1.0 || (lives_there && !known);
         let repeated = value(&activity, &slip(60), "password_repeated_excused");
