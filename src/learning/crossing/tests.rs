@@ -150,7 +150,49 @@ fn forgotten_passwords_of_home_are_honest_at_the_new_addresses_of_users_too() {
         assert_eq!((row.values[guesses], row.values[successes], row.values[familiar]), (ln_1p(6.0), 3.0, 0.0));
     }
     assert_eq!(crossed_with(true, 6.0), [], "not where nobody knows the user");
+    assert_eq!(crossed_with(false, 13.0), [], "not for a guesser");
     assert_eq!(crossed_with(false, 2.0), [], "not a slip");
+}
+
+/// Away from home the features count each failure as a guess, so that has to be so of what is made up too.
+#[test]
+fn in_a_new_network_each_failure_of_a_forgotten_password_is_a_guess() {
+    let schema = FeatureSchema::ext();
+    let crossing = schema.crossing().expect("it tells accounts from addresses");
+    let row = |values: &[(usize, f64)]| {
+        let mut row = row(0, schema.len(), Label::Legit);
+        values.iter().for_each(|(place, value)| row.values[*place] = *value);
+        row
+    };
+    let tried =
+        |guesses: f64| [(crossing.guesses, ln_1p(guesses)), (crossing.failures, ln_1p(9.0)), (crossing.repeated, 1.0)];
+    for (network, outdated, guesses, repeated) in [(1.0, 0.0, 10.0, 0.0), (0.0, 0.0, 4.0, 1.0), (1.0, 1.0, 4.0, 1.0)] {
+        let there = row(&[(crossing.moved, 1.0), (crossing.moved_network, network)]);
+        let mut slip = row(&tried(4.0));
+        slip.values[crossing.outdated] = outdated;
+
+        let made = at_new_address(slip, &there, &crossing);
+
+        assert_eq!(made.values[crossing.moved], 1.0);
+        assert!((made.values[crossing.guesses] - ln_1p(guesses)).abs() < 1e-6, "{network} {outdated}");
+        assert_eq!(made.values[crossing.repeated], repeated, "{network} {outdated}");
+    }
+}
+
+#[test]
+fn a_single_device_is_crossed_twenty_times_at_most() {
+    let schema = FeatureSchema::ext();
+    let outdated = schema.index_of("password_outdated").expect("it is one of ours");
+    let crossed_with = |devices: usize| {
+        let mut rows: Vec<Row> = (0..40).flat_map(|_| some_rows(&schema).rows).collect();
+        let honest = rows.iter_mut().filter(|row| row.label == Label::Legit && row.failed);
+        honest.take(devices).for_each(|row| row.values[outdated] = 1.0);
+        // From an account under attack as well, as any other honest row, which is seldom one of these few.
+        let made = crossed(&Dataset { rows }, &schema, 1).rows;
+        made[400..].iter().filter(|row| row.values[outdated] > 0.5).count()
+    };
+
+    assert_eq!([1, 2, 10].map(crossed_with), [20, 40, 80], "2 % of 4000 rows are 80");
 }
 
 #[test]

@@ -83,6 +83,20 @@ fn what_is_missing_is_said_plainly_and_nothing_is_said_of_it_beside() {
 }
 
 #[test]
+fn whom_a_neighbours_password_was_tried_on_is_told_only_where_it_was_counted() {
+    let schema = FeatureSchema::ext();
+    let say = |neighbour: f32, users: f32| {
+        let all = evidence(&schema, &[("password_of_neighbour", neighbour), ("password_other_users_24h", users)]);
+        let name = "password_other_users_24h";
+        phrase(name, all.get(name).expect("a feature"), &all).map(|phrase| phrase.text)
+    };
+
+    assert_eq!(say(1.0, 0.0), None);
+    assert_eq!(say(0.0, 0.0).as_deref(), Some("this password was tried on no other users in the last day"));
+    assert!(say(1.0, 4.1).is_some_and(|text| text.contains("59 other users")));
+}
+
+#[test]
 fn nothing_is_said_of_what_the_request_does_not_tell() {
     let schema = FeatureSchema::ext();
     let flags = ["asn_missing", "country_missing", "user_agent_missing", "client_id_missing", "protocol_missing"];
