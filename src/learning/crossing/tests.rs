@@ -30,6 +30,20 @@ fn some_rows(schema: &FeatureSchema) -> Dataset {
     Dataset { rows: rows.collect() }
 }
 
+/// The same rows, where attackers are strangers to the network, fail there 29 times and try `guesses` passwords at an account,
+/// and everybody else is at home, fails three times and tries one.
+fn among_strangers(schema: &FeatureSchema, guesses: f64) -> Dataset {
+    let at = |name: &str| schema.index_of(name).expect("it is one of ours");
+    let mut rows = some_rows(schema);
+    for row in &mut rows.rows {
+        let attack = row.label == Label::Attack;
+        row.values[at("user_new_network")] = f64::from(u8::from(attack));
+        row.values[at("user_address_guesses_24h")] = ln_1p(if attack { guesses } else { 1.0 });
+        row.values[at("source_failures_24h")] = ln_1p(if attack { 29.0 } else { 3.0 });
+    }
+    rows
+}
+
 #[test]
 fn an_attack_on_the_account_adds_to_what_its_own_devices_do() {
     let schema = FeatureSchema::ext();
@@ -51,12 +65,9 @@ fn an_old_password_is_honest_in_the_place_of_an_attacker_and_many_guesses_are_an
         (at("password_outdated"), at("user_new_network"), at("user_address_guesses_24h"));
     let (familiar, failures) = (at("user_address_succeeded_7d"), at("source_failures_24h"));
     let (sprayed, repeated) = (at("password_other_users_24h"), at("password_repeated_excused"));
-    let mut rows = some_rows(&schema);
+    let mut rows = among_strangers(&schema, 50.0);
     for row in &mut rows.rows {
         let attack = row.label == Label::Attack;
-        row.values[strange] = f64::from(u8::from(attack));
-        row.values[guesses] = ln_1p(if attack { 50.0 } else { 1.0 });
-        row.values[failures] = ln_1p(if attack { 29.0 } else { 3.0 });
         row.values[sprayed] = ln_1p(if attack { 60.0 } else { 0.0 });
         row.values[outdated] = f64::from(u8::from(!attack && row.failed));
         if !attack {
@@ -95,18 +106,13 @@ fn an_old_password_is_honest_in_the_place_of_an_attacker_and_many_guesses_are_an
 fn what_repeats_a_password_is_honest_amid_all_that_attackers_do_where_it_is() {
     let schema = FeatureSchema::ext();
     let at = |name: &str| schema.index_of(name).expect("it is one of ours");
-    let (repeated, outdated, strange) =
-        (at("password_repeated_excused"), at("password_outdated"), at("user_new_network"));
+    let (repeated, strange) = (at("password_repeated_excused"), at("user_new_network"));
     let (failures, guesses) = (at("source_failures_24h"), at("user_address_guesses_24h"));
     let crossed_with = |excused: bool| {
-        let mut rows = some_rows(&schema);
+        let mut rows = among_strangers(&schema, 9.0);
         for row in &mut rows.rows {
-            let attack = row.label == Label::Attack;
-            row.values[strange] = f64::from(u8::from(attack));
-            row.values[guesses] = ln_1p(if attack { 9.0 } else { 1.0 });
-            row.values[failures] = ln_1p(if attack { 29.0 } else { 3.0 });
-            row.values[repeated] = f64::from(u8::from(excused && !attack && row.failed));
-            row.values[outdated] = 0.0;
+            let honest = row.label == Label::Legit && row.failed;
+            row.values[repeated] = f64::from(u8::from(excused && honest));
         }
         crossed(&rows, &schema, 1).rows
     };
