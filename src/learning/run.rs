@@ -2,11 +2,12 @@
 //!
 //! It neither reads nor writes anything; `tasks::trainer` brings the data and publishes the result.
 
-mod canary_blocks;
 mod examination;
 mod given;
 mod heeding;
+mod operating;
 mod recipe;
+mod site_canaries;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -184,9 +185,9 @@ pub fn run(
     let samples = prepared.counts.train;
     let training = measure(&fitted.measured, &prepared.train);
     let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
-    let canaries = canary_blocks::filled(canaries, schema, &prepared.hold_out, options.training.seed);
+    let canaries = site_canaries::of_site(canaries, schema, &prepared.hold_out, options.training.seed);
     let evidence = Evidence { canaries: &canaries, live: &live };
-    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options.gate);
+    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, &options);
     let reason = [Some(judgement.reason()), set_aside].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let Fitted { measured, serving } = fitted;
     Ok(match judgement.verdict {

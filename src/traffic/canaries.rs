@@ -2,7 +2,8 @@
 //!
 //! Two small sites from fixed seeds, in the hard profile. One has people and attacks; its attack attempts are the attack
 //! half. The other has people only; their mistakes, more than usual by the choice of the seed, are the legitimate half.
-//! Everything is played through counters of its own, and the first day only fills them. Nothing is scored here.
+//! Everything is played through counters of its own, and the first day only fills them; and once more as if nobody told
+//! passwords, because what counts as a guess is not the same there. Nothing is scored here.
 
 use std::collections::BTreeMap;
 
@@ -48,14 +49,21 @@ pub fn canaries(schema: &FeatureSchema) -> Vec<Canary> {
     canaries
 }
 
-fn named(mut found: BTreeMap<String, Vec<Vec<f32>>>, names: &[&str], attack: bool) -> Vec<Canary> {
-    let canary =
-        |name: &&str| Canary { name: (*name).to_owned(), attack, snapshots: found.remove(*name).unwrap_or_default() };
+/// Snapshots by scenario.
+type Played = BTreeMap<String, Vec<Vec<f32>>>;
+
+fn named([mut told, mut untold]: [Played; 2], names: &[&str], attack: bool) -> Vec<Canary> {
+    let canary = |name: &&str| Canary {
+        name: (*name).to_owned(),
+        attack,
+        snapshots: told.remove(*name).unwrap_or_default(),
+        without_passwords: untold.remove(*name).unwrap_or_default(),
+    };
     names.iter().map(canary).collect()
 }
 
-/// Snapshots of one site after its first day, by scenario, as far as their attempts have this label.
-fn play(schema: &FeatureSchema, seed: u64, attack_share: f64, label: TrueLabel) -> BTreeMap<String, Vec<Vec<f32>>> {
+/// Snapshots of one site after its first day, as far as their attempts have this label; and of one that tells no passwords.
+fn play(schema: &FeatureSchema, seed: u64, attack_share: f64, label: TrueLabel) -> [Played; 2] {
     let options = TrafficOptions {
         seed,
         days: DAYS,
@@ -65,11 +73,17 @@ fn play(schema: &FeatureSchema, seed: u64, attack_share: f64, label: TrueLabel) 
         profile: Profile::Hard,
         ..TrafficOptions::default()
     };
-    let warm = options.start.plus_millis(WARM_UP_MS);
+    let records = generate(&options);
+    let untold = records.iter().map(|record| AttemptRecord { password_hash: None, ..record.clone() }).collect();
+    [records, untold].map(|records| play_records(schema, records, options.start, label))
+}
+
+fn play_records(schema: &FeatureSchema, records: Vec<AttemptRecord>, start: Timestamp, label: TrueLabel) -> Played {
+    let warm = start.plus_millis(WARM_UP_MS);
     let pseudonymizer = Pseudonymizer::new([0; 32]);
     let mut activity = Activity::new(ActivityLimits::of_total(COUNTER_BYTES));
-    let mut found: BTreeMap<String, Vec<Vec<f32>>> = BTreeMap::new();
-    for record in generate(&options) {
+    let mut found = Played::new();
+    for record in records {
         let CheckedRecord { attempt, outcome, truth, .. } = checked(record, &pseudonymizer);
         let wanted = attempt.ts >= warm && truth.label == Some(label);
         if let Some(scenario) = truth.scenario.filter(|_| wanted) {
@@ -113,8 +127,25 @@ mod tests {
                 assert!((20..1000).contains(&attempts), "{}: {attempts} attempts", canary.name);
                 assert!(canary.snapshots.iter().all(|values| values.len() == schema.len()));
                 assert!(canary.snapshots.iter().flatten().all(|value| value.is_finite()));
+                assert_eq!(canary.without_passwords.len(), attempts, "{}", canary.name);
             }
         }
+    }
+
+    #[test]
+    fn the_same_attempts_are_played_with_passwords_and_without() {
+        let schema = FeatureSchema::ext();
+        let place = |name| schema.index_of(name).expect("ext has it");
+        let (missing, guesses, gap) = (place("password_missing"), place("user_guesses_24h"), place("source_gap_s"));
+        let canaries = canaries(&schema);
+        let stale = canaries.iter().find(|canary| canary.name == "stale_client").expect("it is played");
+
+        for (told, untold) in stale.snapshots.iter().zip(&stale.without_passwords) {
+            assert_eq!((told[missing], untold[missing], told[gap]), (0.0, 1.0, untold[gap]));
+        }
+        let mean = |rows: &[Vec<f32>]| rows.iter().map(|row| row[guesses]).sum::<f32>() / rows.len() as f32;
+        let (told, untold) = (mean(&stale.snapshots), mean(&stale.without_passwords));
+        assert!((untold - told).abs() > 1.0, "other things are guesses there: {told} {untold}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::super::sample::Sample;
 use super::super::threshold::Thresholds;
 use super::super::training::TrainingOptions;
 use super::examination::{Evidence, examine};
-use super::recipe::set_thresholds;
+use super::operating::set_thresholds;
 use super::{Fitted, Material, RunOptions, latest, measure};
 use crate::detection::features::FeatureSchema;
 use crate::learning::hindsight::FrozenLabel;
@@ -59,7 +59,7 @@ pub fn examine_given(
     let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
     let evidence = Evidence { canaries: &canaries, live: &live };
     let fitted = Fitted { measured: artifact.clone(), serving: artifact };
-    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options.gate);
+    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options);
     Examined { artifact: fitted.serving, reason: judgement.reason(), judgement: Some(judgement) }
 }
 

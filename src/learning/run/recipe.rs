@@ -1,5 +1,5 @@
-//! How a model is made of prepared rows: who is fitted to what, how their votes are joined, and where the thresholds come
-//! from.
+//! How a model is made of prepared rows: who is fitted to what, and how their votes are joined. Where its thresholds stand is
+//! decided in `operating`.
 //!
 //! A schema that wants standardising is fitted twice. First to the training rows, the network until the later part of
 //! them is no longer told better: that gives the model which is calibrated, measured and judged on the hold-out. Then to
@@ -10,9 +10,8 @@
 use std::sync::atomic::AtomicBool;
 
 use super::super::artifact::{ModelArtifact, TrainingSummary, Trial};
-use super::super::calibration::{Calibrates, Calibration};
+use super::super::calibration::Calibration;
 use super::super::class_weight::ClassWeight;
-use super::super::cost::{self, Supported, ThresholdFrom};
 use super::super::crossing;
 use super::super::dataset::{Dataset, Prepared, Row};
 use super::super::drift::{Reference, Seen};
@@ -23,8 +22,9 @@ use super::super::forest::{Forest, ForestError, ForestOptions};
 use super::super::labels::Label;
 use super::super::logistic::{Logistic, LogisticError};
 use super::super::standardizer::Standardizer;
-use super::super::threshold::{self, Negative, Thresholds};
+use super::super::threshold::Thresholds;
 use super::super::training::{self, Progress, TrainingError};
+use super::operating::set_thresholds;
 use super::{RunError, RunOptions, Tuning, Voters};
 use crate::detection::features::FeatureSchema;
 use crate::numeric;
@@ -35,16 +35,6 @@ const ENSEMBLE_ROWS_MIN: usize = 10_000;
 const ENSEMBLE_GAIN_MIN: f64 = 0.02;
 /// Weight of a row in a forest, at most: a leaf may hold as few as five rows, and one person's word must not fill it.
 const FOREST_WEIGHT_MAX: f64 = 3.0;
-/// Lowest block threshold on calibrated probabilities (the original decided by 0.7) …
-const BLOCK_MIN: f64 = 0.8;
-/// … and where no passwords are told apart. A device that repeats one looks like a guesser there, hindsight labels hardly
-/// any of them, and so the held-out days know fewer hard cases than there are.
-const BLIND_BLOCK_MIN: f64 = 0.85;
-/// The block threshold stands at so many times the odds of the one that keeps to the budget on the hold-out: what comes is
-/// harder than what was held out, and the model that serves has learnt the hold-out too. Without it some of the generated
-/// sites realised twice the budget; with it the worst realise one and a half, for about a point of recall. Where no passwords are told
-/// apart there is none: less of the budget is spent there instead.
-const ODDS_MARGIN: f64 = 2.0;
 /// The weight decay of the logistic regression: the network's own.
 const LOGISTIC_L2: f64 = 1e-4;
 
@@ -286,58 +276,6 @@ fn log_loss(ensemble: &Ensemble, rows: &[Row]) -> f64 {
         })
         .collect();
     evaluation::log_loss(&scored).unwrap_or(f64::MAX)
-}
-
-pub(super) fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunOptions) {
-    let rows = &prepared.hold_out.rows;
-    let blind = without_password(model, rows);
-    let lowest = BLOCK_MIN + (BLIND_BLOCK_MIN - BLOCK_MIN) * blind;
-    model.thresholds = match options.threshold_from {
-        ThresholdFrom::Budget => {
-            let negatives = prepared.hold_out.negatives(|row| model.probability(&row.snapshot()));
-            let kept = threshold::thresholds(&negatives, options.false_positive_budget, blind);
-            // Where probabilities are no odds, ties are frequent, and a margin could mean all or nothing.
-            let honest = model.standardizer.is_some();
-            Thresholds { block: kept.block.map(|block| if honest { with_margin(block, blind) } else { block }), ..kept }
-        }
-        ThresholdFrom::Cost(costs) => {
-            let told: Vec<(bool, Negative)> = rows
-                .iter()
-                .map(|row| {
-                    let score = model.probability(&row.snapshot());
-                    (row.label == Label::Attack, Negative { score, represents: row.represents, group: row.group })
-                })
-                .collect();
-            let honest = model.standardizer.is_some() && prepared.hold_out.calibrates() == Calibrates::Line;
-            let supported = if honest { cost::thresholds(&told, costs, lowest) } else { Supported::default() };
-            // What the gate holds the realised rate against, and later challengers are compared at.
-            model.training.false_positive_budget = supported.implied_rate.unwrap_or(options.false_positive_budget);
-            supported.thresholds
-        }
-    };
-    if model.standardizer.is_some() {
-        // Its probabilities are calibrated: what is more likely honest than not is never blocked, even where the held-out
-        // days had so few hard cases that the budget would allow it.
-        model.thresholds.block = model.thresholds.block.map(|block| block.max(lowest));
-    }
-    model.evaluation = super::measure(model, &prepared.hold_out);
-}
-
-/// The probability at [`ODDS_MARGIN`] times the odds, or where a share `blind` of the attempts has no password, at less.
-fn with_margin(probability: f64, blind: f64) -> f64 {
-    let odds = (1.0 + (ODDS_MARGIN - 1.0) * (1.0 - blind)) * probability;
-    odds / (odds + 1.0 - probability)
-}
-
-/// Share of the attempts without a password, by what the rows stand for; 0 where the schema does not tell.
-fn without_password(model: &ModelArtifact, rows: &[Row]) -> f64 {
-    let Some(place) = model.schema.names.iter().position(|name| name == "password_missing") else { return 0.0 };
-    let (mut missing, mut all) = (0.0, 0.0);
-    for row in rows {
-        missing += row.represents * row.values[place].clamp(0.0, 1.0);
-        all += row.represents;
-    }
-    if all > 0.0 { missing / all } else { 0.0 }
 }
 
 impl RunError {

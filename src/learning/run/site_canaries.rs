@@ -1,18 +1,31 @@
-//! Gives canaries the additional features that attempts of this site have, or they would say "missing" everywhere.
+//! Gives canaries what attempts of this site have.
 //!
 //! A model that leans on what a caller sends sees less in attempts without it, and every attempt of a canary would be one:
 //! it would be held against a model that what is always there is not there. So each attempt takes the blocks of a
-//! held-out row of its own class, drawn from the seed. The standard features stay as they were played.
+//! held-out row of its own class, drawn from the seed. Nor does a model know passwords where nobody tells them: what repeats
+//! itself there counts as so many guesses, and would be something else in canaries with passwords. Everything else of the
+//! standard features stays as it was played.
 
 use super::super::dataset::{Dataset, Row};
 use super::super::gate::Canary;
 use super::super::labels::Label;
+use super::operating::Untold;
 use crate::detection::features::FeatureSchema;
 use crate::numeric::Rng;
 
-/// The canaries with the blocks of drawn rows; as they are where the schema has no blocks, or the class no row.
-pub(super) fn filled(mut canaries: Vec<Canary>, schema: &FeatureSchema, hold_out: &Dataset, seed: u64) -> Vec<Canary> {
-    let standard = schema.standard_names().len();
+/// From this share of attempts without a password on, canaries have none either.
+const BLIND: f64 = 0.5;
+
+/// The canaries without passwords where most held-out attempts have none, and with the blocks of drawn rows, if the schema
+/// has blocks and their class a row.
+pub(super) fn of_site(mut canaries: Vec<Canary>, schema: &FeatureSchema, hold_out: &Dataset, seed: u64) -> Vec<Canary> {
+    let standard = schema.standard_names();
+    if Untold::by(standard, &hold_out.rows).no_password > BLIND {
+        for canary in &mut canaries {
+            canary.snapshots.clone_from(&canary.without_passwords);
+        }
+    }
+    let standard = standard.len();
     if schema.len() == standard {
         return canaries;
     }
@@ -72,15 +85,16 @@ mod tests {
             name: format!("attack {attack}"),
             attack,
             snapshots: vec![[vec![0.25; 6], vec![0.0, 1.0]].concat(); 20],
+            without_passwords: Vec::new(),
         };
         vec![canary(true), canary(false)]
     }
 
     #[test]
     fn canaries_have_what_callers_send_with_attempts_of_their_class_and_nothing_else_changes() {
-        let filled = filled(canaries(), &schema(), &hold_out(200, &[Label::Attack, Label::Legit]), 1);
+        let given = of_site(canaries(), &schema(), &hold_out(200, &[Label::Attack, Label::Legit]), 1);
 
-        for canary in &filled {
+        for canary in &given {
             let risks: Vec<f32> = canary.snapshots.iter().map(|values| values[6]).collect();
             assert!(canary.snapshots.iter().all(|values| values[..6] == [0.25; 6] && values[7] == 0.0), "{canary:?}");
             assert!(risks.iter().all(|risk| (*risk > 0.5) == canary.attack), "{risks:?}");
@@ -90,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_draws_the_same_and_another_one_others() {
-        let with = |seed| filled(canaries(), &schema(), &hold_out(200, &[Label::Attack, Label::Legit]), seed);
+        let with = |seed| of_site(canaries(), &schema(), &hold_out(200, &[Label::Attack, Label::Legit]), seed);
 
         assert!(with(1) == with(1));
         assert!(with(1) != with(2));
@@ -98,13 +112,35 @@ mod tests {
 
     #[test]
     fn a_class_without_rows_and_a_schema_without_blocks_stay_as_they_were_played() {
-        let one_class = filled(canaries(), &schema(), &hold_out(50, &[Label::Legit]), 1);
+        let one_class = of_site(canaries(), &schema(), &hold_out(50, &[Label::Legit]), 1);
         assert!(one_class[0] == canaries()[0] && one_class[1] != canaries()[1]);
 
         let mut spoken = hold_out(50, &[Label::Attack, Label::Legit]);
         spoken.rows.iter_mut().for_each(|row| row.from_feedback = true);
-        assert!(filled(canaries(), &schema(), &spoken, 1) == canaries());
+        assert!(of_site(canaries(), &schema(), &spoken, 1) == canaries());
         let plain = FeatureSchema::compat6();
-        assert!(filled(canaries(), &plain, &hold_out(50, &[Label::Attack, Label::Legit]), 1) == canaries());
+        assert!(of_site(canaries(), &plain, &hold_out(50, &[Label::Attack, Label::Legit]), 1) == canaries());
+    }
+
+    #[test]
+    fn canaries_have_no_passwords_where_most_attempts_have_none() {
+        let schema = FeatureSchema::ext();
+        let missing = schema.index_of("password_missing").unwrap();
+        let row = |untold: bool| {
+            let mut values = vec![0.5; schema.len()];
+            values[missing] = f64::from(u8::from(untold));
+            Row { values, ..hold_out(1, &[Label::Legit]).rows[0].clone() }
+        };
+        let played = |untold: u64| {
+            let rows = (0..10).map(|number| row(number < untold)).collect();
+            let canary = Canary {
+                snapshots: vec![vec![0.0; schema.len()]],
+                without_passwords: vec![vec![1.0; schema.len()]],
+                ..Canary::default()
+            };
+            of_site(vec![canary], &schema, &Dataset { rows }, 1)[0].snapshots[0][0]
+        };
+
+        assert_eq!([0, 5, 6, 10].map(played), [0.0, 0.0, 1.0, 1.0]);
     }
 }
