@@ -58,6 +58,11 @@ impl Coverage {
         self.forgotten
     }
 
+    /// The first event, if nothing was forgotten since.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.first.filter(|first| self.forgotten.is_none_or(|forgotten| forgotten <= *first))
+    }
+
     /// Since when anything is known; `None` before the first event.
     pub fn since(&self) -> Option<Timestamp> {
         self.first.map(|first| self.forgotten.map_or(first, |forgotten| forgotten.max(first)))

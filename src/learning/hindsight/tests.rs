@@ -1,5 +1,6 @@
 //! The rules for failures as a table, their order, and when an answer is final.
 
+mod first_day;
 mod successes;
 
 use std::net::IpAddr;
@@ -428,11 +429,6 @@ fn what_was_missed_is_unknown_where_it_matters() {
     let mut missed = index(&[SLIP]);
     missed.missed(at(30), at(40));
     assert_eq!(rule(missed.label(&SLIP.case(), at(DAY))), Err(Reason::Gap));
-
-    let mut new = HindsightIndex::new(HindsightLimits::RECORDING);
-    new.record(&opened(-DAY + 30, 9, 9, 0).attempt(), Outcome::Success);
-    new.record(&SLIP.attempt(), SLIP.outcome);
-    assert_eq!(rule(new.label(&SLIP.case(), at(DAY))), Err(Reason::Gap), "a day back was not seen");
 
     assert_eq!(rule(index(&[]).label(&SLIP.case(), at(DAY))), Err(Reason::Gap), "the attempt itself was not seen");
 }
