@@ -187,7 +187,7 @@ pub fn run(
     let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
     let canaries = site_canaries::of_site(canaries, schema, &prepared.hold_out, options.training.seed);
     let evidence = Evidence { canaries: &canaries, live: &live };
-    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, &options);
+    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options.gate);
     let reason = [Some(judgement.reason()), set_aside].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let Fitted { measured, serving } = fitted;
     Ok(match judgement.verdict {

@@ -162,6 +162,8 @@ impl Memory {
             HindsightAnswer::Unknown(Reason::Unsettled) => false,
             // Another node may know what this one missed, until it forgets; a recording may still be completed.
             HindsightAnswer::Unknown(Reason::Gap) => !sample.historical && sample.ts.plus_millis(KEEP_LIVE_MS) < now,
+            // The day before may still be posted.
+            _ if index.is_of_first_day(sample.ts) => false,
             _ => HindsightIndex::settled(sample.ts, now),
         };
         (answer.into(), settled)
@@ -332,6 +334,13 @@ mod tests {
         assert_eq!(live.ask(&sample(0, 1, false), Some(at(9 * DAY))), (GAP, false));
         assert_eq!(later.ask(&sample(0, 1, false), Some(at(9 * DAY))), (GAP, true));
         assert_eq!(recording.ask(&sample(0, 1, true), None), (GAP, false), "the day before may still be posted");
+        let told_by_the_day_after =
+            memory(true, &[(-2 * HOUR, 9, true), (0, 1, false), (DAY, 9, true), (26 * HOUR, 9, true)]);
+        assert_eq!(told_by_the_day_after.ask(&sample(0, 1, true), None), (NEVER, false), "so may it here");
+        let second_day =
+            [(-25 * HOUR, 9, true), (-2 * HOUR, 9, true), (0, 1, false), (DAY, 9, true), (26 * HOUR, 9, true)];
+        let second_day = memory(true, &second_day);
+        assert_eq!(second_day.ask(&sample(0, 1, true), None), (NEVER, true));
     }
 
     #[test]

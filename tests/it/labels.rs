@@ -45,7 +45,6 @@ async fn after_a_bulk_of_recorded_logins_a_slip_is_legitimate_and_labels_are_kep
     let labels = labels(&daemon).await;
     let failures: u64 = HindsightRule::FOR_FAILURES.iter().map(|rule| labels[rule.name()]).sum();
     assert!(labels["succeeded_soon"] > 5 && labels["success"] > 100 && failures > 100, "{labels:?}");
-    assert!(labels["gap"] > 10, "of the first day little can be known: {labels:?}");
     let stored = stored(&server, "failure").await;
     let soon = Some(FrozenLabel::Rule(HindsightRule::SucceededSoon));
     assert!(stored.iter().filter(|sample| sample.label == soon).count() > 5, "slips that have settled");

@@ -57,8 +57,6 @@ pub struct CanaryResult {
 pub(in crate::learning) struct Cuts {
     pub(in crate::learning) challenger: f64,
     pub(in crate::learning) champion: f64,
-    /// The champion's for attacks; at least `champion`.
-    pub(in crate::learning) champion_kept: f64,
 }
 
 impl Cuts {
@@ -68,18 +66,10 @@ impl Cuts {
         let champion = champion.unwrap_or(challenger);
         for kind in [|thresholds: &Thresholds| thresholds.block, |thresholds: &Thresholds| thresholds.watch] {
             if let (Some(challenger), Some(champion)) = (kind(challenger), kind(champion)) {
-                return Self { challenger, champion, champion_kept: champion };
+                return Self { challenger, champion };
             }
         }
-        Self { challenger: EVEN, champion: EVEN, champion_kept: EVEN }
-    }
-
-    /// `today`: where the champion's block threshold would stand by the rows of today. Attacks that it flags below that are
-    /// at the price of more false positives than the budget allows, and no challenger has to find them. Without this a
-    /// model that broke its budget was never replaced: one without password tags blocked five times as many as it may, for
-    /// three days and a half, because it flagged 26 attempts of an insider where those that kept to it flagged 3.
-    pub(in crate::learning) fn champion_keeps_to(&mut self, today: f64) {
-        self.champion_kept = self.champion_kept.max(today);
+        Self { challenger: EVEN, champion: EVEN }
     }
 }
 
@@ -94,14 +84,13 @@ impl CanaryResult {
         let flagged = |probability: &dyn Fn(&[f32]) -> f64, cut: f64| {
             canary.snapshots.iter().filter(|values| probability(values) > cut).count() as u64
         };
-        let champions = if canary.attack { cuts.champion_kept } else { cuts.champion };
         Self {
             name: canary.name.clone(),
             attack: canary.attack,
             attempts: canary.snapshots.len() as u64,
             challenger: flagged(&challenger, cuts.challenger),
-            at_champions: champion.is_some().then(|| flagged(&challenger, champions)),
-            champion: champion.map(|champion| flagged(&champion, champions)),
+            at_champions: champion.is_some().then(|| flagged(&challenger, cuts.champion)),
+            champion: champion.map(|champion| flagged(&champion, cuts.champion)),
         }
     }
 

@@ -357,7 +357,7 @@ fn canaries_are_counted_at_thresholds_that_both_models_have() {
     let both = Thresholds { block: Some(0.9), watch: Some(0.6) };
     let watch_only = Thresholds { block: None, watch: Some(0.7) };
 
-    let cuts = |challenger, champion| Cuts { challenger, champion, champion_kept: champion };
+    let cuts = |challenger, champion| Cuts { challenger, champion };
     assert_eq!(Cuts::of(&both, Some(&both)), cuts(0.9, 0.9));
     assert_eq!(Cuts::of(&watch_only, Some(&both)), cuts(0.7, 0.6));
     assert_eq!(Cuts::of(&Thresholds::default(), Some(&both)), cuts(0.5, 0.5));
@@ -385,25 +385,6 @@ fn what_a_canary_loses_by_the_threshold_alone_is_nothing_that_was_forgotten() {
     assert_eq!(judged(false, &lax, &strict, as_ever), ((50, Some(0)), Status::Passed));
     assert_eq!(judged(true, &strict, &lax, |_| 0.6), ((0, Some(50)), Status::Failed), "forgotten at any threshold");
     assert_eq!(judged(false, &lax, &strict, |_| 0.96), ((50, Some(0)), Status::Failed), "hated at any threshold");
-}
-
-#[test]
-fn attacks_that_a_champion_flags_beyond_its_budget_need_not_be_found() {
-    let canary = |attack| Canary { attack, snapshots: vec![vec![0.9]; 50], ..Canary::default() };
-    let judged = |attack, today: Option<f64>, score: fn(&[f32]) -> f64| {
-        let thresholds = Thresholds { block: Some(0.8), watch: None };
-        let mut cuts = Cuts::of(&thresholds, Some(&thresholds));
-        today.into_iter().for_each(|today| cuts.champion_keeps_to(today));
-        let result = CanaryResult::of(&canary(attack), cuts, score, Some(|values: &[f32]| f64::from(values[0])));
-        let judgement = Case { canaries: vec![result], ..Case::default() }.judge();
-        status(&judgement, if attack { "canary_attacks" } else { "canary_legit" })
-    };
-
-    assert_eq!(judged(true, None, |_| 0.5), Status::Failed);
-    assert_eq!(judged(true, Some(0.95), |_| 0.5), Status::Passed, "the champion would have to let them through today");
-    assert_eq!(judged(true, Some(0.85), |_| 0.5), Status::Failed, "it would not");
-    assert_eq!(judged(true, Some(0.5), |_| 0.5), Status::Failed, "a threshold that could be lower changes nothing");
-    assert_eq!(judged(false, Some(0.95), |_| 0.9), Status::Passed, "honest mistakes are those that it blocks now");
 }
 
 #[test]

@@ -56,6 +56,10 @@ pub struct HindsightLimits {
 impl HindsightLimits {
     /// A whole recording at once: nothing is forgotten for its age.
     pub const RECORDING: Self = Self { keep_ms: i64::MAX / 4, bytes_max: 2 << 30 };
+
+    const fn is_recording(&self) -> bool {
+        self.keep_ms == Self::RECORDING.keep_ms
+    }
 }
 
 impl Default for HindsightLimits {
@@ -156,6 +160,11 @@ impl HindsightIndex {
     /// Since when the index knows what happened; `None` before the first event.
     pub fn since(&self) -> Option<Timestamp> {
         self.coverage.since()
+    }
+
+    /// Whether an attempt at `ts` is of the first day of a recording, where the day before is not known yet.
+    pub fn is_of_first_day(&self, ts: Timestamp) -> bool {
+        self.limits.is_recording() && self.since().is_none_or(|since| ts < since.plus_millis(DAY_MS))
     }
 
     /// The time of the latest event.

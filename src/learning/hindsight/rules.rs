@@ -206,11 +206,14 @@ impl<'a> View<'a> {
                 )
             }
             HindsightRule::SucceededBefore => {
-                let (from, to) = (self.ts.plus_millis(-PAIR_MEMORY_MS), self.ts);
-                // Of a day before that nobody saw, the day after tells.
-                let to = if self.begins() { self.day.to } else { to };
-                let holds = self.index.successes.of_pair(self.user, self.source, Window { from, to });
-                self.unless_beside_guesser(self.growing(holds, Window { from: self.day.from, to }))
+                let memory = Window::around(self.ts, PAIR_MEMORY_MS, 0);
+                let holds = self.index.successes.of_pair(self.user, self.source, memory);
+                let seen = Window { from: self.day.from, to: self.day_before_ends() };
+                if !holds && self.index.successes.of_pair(self.user, self.source, seen) {
+                    // As before perhaps; or somebody who has guessed right in the end.
+                    return State::Lost;
+                }
+                self.unless_beside_guesser(self.growing(holds, seen))
             }
             HindsightRule::SprayedPassword => {
                 let Some(tag) = self.tag else { return State::Fails };
@@ -219,11 +222,10 @@ impl<'a> View<'a> {
             }
             HindsightRule::ManyUsersOfSource => self.varying(self.many_users(), self.hour),
             HindsightRule::ManySourcesOfUser => {
+                let before = Window { to: self.day_before_ends(), ..self.day };
                 match self.growing(self.failing_sources(self.hour) >= MANY_SOURCES, self.hour) {
                     // Its owner's device beside the attack, perhaps: a tag would tell.
-                    State::Holds if self.tag.is_none() && self.succeeded_nearby(Window { to: self.ts, ..self.day }) => {
-                        State::Contradicted
-                    }
+                    State::Holds if self.tag.is_none() && self.succeeded_nearby(before) => State::Contradicted,
                     State::Holds => match self.same_password_again() {
                         State::Fails => State::Holds,
                         State::Holds => State::Contradicted,
@@ -273,12 +275,17 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether this is of the first day of the memory, but for its first hour. Whoever logs in from there does so within
+    /// Where the window ends that tells of the day before.
+    fn day_before_ends(&self) -> Timestamp {
+        if self.begins() { self.day.to } else { self.ts }
+    }
+
+    /// Whether this is of the first day of a recording, but for its first hour. Whoever logs in from there does so within
     /// the day after as well as within the day before, so that the one can stand in for the other: of three generated sites
-    /// 3 to 7 % more failures got a label, and labels were as right as before.
+    /// 3 to 7 % more failures got a label, and labels were as right as before. Not so for what is told live: a node whose
+    /// memory begins may have joined a site that is old, where others know better.
     fn begins(&self) -> bool {
-        let beginning = self.beginning();
-        self.day.from < beginning && beginning <= self.hour.from
+        self.index.limits.is_recording() && self.day.from < self.beginning() && self.beginning() <= self.hour.from
     }
 
     fn beginning(&self) -> Timestamp {

@@ -12,11 +12,11 @@ use super::super::dataset::{Prepared, Row};
 use super::super::drift::{Drift, Reference, Seen};
 use super::super::evaluation::Evaluation;
 use super::super::gate::{
-    self, Canary, CanaryResult, Challenge, Cuts, Flips, HeldOut, HeldOutFeedback, Judgement, LIVE_MAX, OperatingPoint,
+    self, Canary, CanaryResult, Challenge, Cuts, Flips, GateOptions, HeldOut, HeldOutFeedback, Judgement, LIVE_MAX,
+    OperatingPoint,
 };
 use super::super::labels::Label;
-use super::operating::block_of_today;
-use super::{Fitted, RunOptions};
+use super::Fitted;
 
 /// What is looked at besides the rows of the training.
 pub(super) struct Evidence<'a> {
@@ -40,7 +40,7 @@ pub(super) fn examine(
     prepared: &Prepared,
     training: &Evaluation,
     evidence: &Evidence<'_>,
-    options: &RunOptions,
+    options: GateOptions,
 ) -> Judgement {
     let rows = &prepared.hold_out.rows;
     let Fitted { measured, serving } = challenger;
@@ -64,15 +64,7 @@ pub(super) fn examine(
             champion: scored.champion,
         })
         .collect();
-    let mut cuts = Cuts::of(&serving.thresholds, champion.map(|champion| &champion.thresholds));
-    let blocks = |model: &&ModelArtifact| model.thresholds.block.is_some();
-    let today = champion
-        .filter(|champion| blocks(champion) && blocks(&serving))
-        .and_then(|champion| block_of_today(champion, &prepared.hold_out, options));
-    if let Some(today) = today {
-        cuts.champion_keeps_to(today);
-    }
-    let canaries = canaries(evidence.canaries, cuts, serving, champion);
+    let canaries = canaries(evidence.canaries, serving.model.inputs(), serving, champion);
     let first = evidence.live.len().saturating_sub(LIVE_MAX);
     let live = &evidence.live[first..];
     let drift = champion.and_then(|champion| Some(drift(champion.reference.as_ref()?, champion, live)));
@@ -86,7 +78,7 @@ pub(super) fn examine(
         calibrated: measured.standardizer.is_some() && prepared.hold_out.calibrates() > Calibrates::Nothing,
         champion: champion.map(operating_point),
         drift: drift.as_ref(),
-        options: options.gate,
+        options,
         seed: measured.training.options.seed,
     })
 }
@@ -109,11 +101,11 @@ fn held_out(row: &Row, challenger: &ModelArtifact, champion: Option<&ModelArtifa
 
 fn canaries(
     canaries: &[Canary],
-    cuts: Cuts,
+    width: usize,
     challenger: &ModelArtifact,
     champion: Option<&ModelArtifact>,
 ) -> Vec<CanaryResult> {
-    let width = challenger.model.inputs();
+    let cuts = Cuts::of(&challenger.thresholds, champion.map(|champion| &champion.thresholds));
     canaries
         .iter()
         .filter(|canary| canary.snapshots.iter().all(|values| values.len() >= width))

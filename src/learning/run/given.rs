@@ -59,7 +59,7 @@ pub fn examine_given(
     let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
     let evidence = Evidence { canaries: &canaries, live: &live };
     let fitted = Fitted { measured: artifact.clone(), serving: artifact };
-    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options);
+    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options.gate);
     Examined { artifact: fitted.serving, reason: judgement.reason(), judgement: Some(judgement) }
 }
 

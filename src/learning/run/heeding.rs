@@ -24,7 +24,7 @@ const COST_MAX: f64 = 0.005;
 /// of cost attacks at its threshold and not always in its ranking: on generated sites users accused of attacks raised it by
 /// 41 to 57 % and cost 2.0 to 3.4 points of all attacks, and right words raised it by 20 % at most.
 const LOSS_MAX: f64 = 0.3;
-/// Less than this is nothing, whatever the share.
+/// To grow by less than this costs a part only, whatever the share.
 const LOSS_MIN: f64 = 0.001;
 
 /// Words of an author that can be judged alone: what fewer do is chance.
@@ -84,14 +84,15 @@ pub(super) fn fit_heeding(
     let set_aside = format!(
         "{} feedback items of {} authors are set aside: with all items the model finds {:.1} points less of the held-out \
          attacks, where {:.1} alone is too many, and its log-loss on the held-out rows is {:.5} instead of {:.5}, where {:.0} % \
-         more alone is too much; the list of feedback shows which",
+         more alone is too much; together that is {:.1} times what is allowed; the list of feedback shows which",
         part.told.set_aside,
         unheeded.len(),
         (without.recall - with.recall) * 100.0,
         COST_MAX * 100.0,
         with.loss,
         without.loss,
-        LOSS_MAX * 100.0
+        LOSS_MAX * 100.0,
+        with.price(&without)
     );
     Ok(Heeded { prepared: part, fitted, set_aside: Some(set_aside), unheeded })
 }
@@ -172,14 +173,16 @@ impl Found {
         Some(Self { recall: evaluation::tpr_at_fpr(&scored, budget)?, loss: evaluation::log_loss(&probable)? })
     }
 
-    /// What words cost that made this of `without`, in parts of what they may; 1 is just allowed, 0 is nothing.
+    /// What words cost that made this of `without`, in parts of what they may; 1 is just allowed, below 0 they pay.
     ///
-    /// Both add up: honest failures that one author called attacks cost four fifths of the attacks and nine tenths of the
-    /// log-loss that they might, each for itself, and 2.2 points of all attacks. Right ones came to .67 of both together.
+    /// What is lost in both ways adds up: honest failures that one author called attacks cost four fifths of the attacks
+    /// and nine tenths of the log-loss that they might, each for itself, and 2.2 points of all attacks. Right ones came to
+    /// .67 of both together.
     fn price(self, without: &Self) -> f64 {
         let grown = self.loss - without.loss;
         let loss = (grown / (LOSS_MAX * without.loss).max(f64::MIN_POSITIVE)).min(grown / LOSS_MIN);
-        ((without.recall - self.recall) / COST_MAX).max(0.0) + loss.max(0.0)
+        let recall = (without.recall - self.recall) / COST_MAX;
+        if recall > 0.0 && loss > 0.0 { recall + loss } else { recall.max(loss) }
     }
 }
 

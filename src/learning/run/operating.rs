@@ -10,7 +10,6 @@ use super::super::dataset::{Dataset, Prepared, Row};
 use super::super::labels::Label;
 use super::super::threshold::{self, Negative, Thresholds};
 use super::RunOptions;
-use crate::numeric;
 
 /// Lowest block threshold on calibrated probabilities (the original decided by 0.7) …
 pub(super) const BLOCK_MIN: f64 = 0.8;
@@ -21,21 +20,17 @@ pub(super) const BLIND_BLOCK_MIN: f64 = 0.85;
 /// harder than what was held out, and the model that serves has learnt the hold-out too. Without it some of the generated
 /// sites realised twice the budget; with it the worst realise one and a half, for about a point of recall …
 const ODDS_MARGIN: f64 = 2.0;
-/// … and so many times more where no passwords are told apart, though only a third of the budget is spent there. Four
-/// generated sites where nothing else was told either realised .7 to 4.1 budgets without any margin, and .2 to 2.2 with
-/// six times the odds, for seven to eight points of recall; of a mail server's attackers hardly fewer were found …
-const BLIND_ODDS_MARGIN: f64 = 2.0;
-/// … and where nobody tells whether there is such a user: beside a honeypot's attackers two generated sites realised 1.7
-/// and 2 budgets at twice the odds, and 1.1 and 1.4 at four times, for two to three points of those attackers.
-const UNFOUND_ODDS_MARGIN: f64 = 2.0;
+/// … and at so many times where no passwords are told apart, or nobody tells whether there is such a user. Without passwords,
+/// though only a third of the budget is spent there, four generated sites realised .7 to 4.1 budgets without any margin, and
+/// .3 to 2.6 with this one, for six points of recall. Beside a honeypot's attackers and without the second, two realised 1.7 and 2
+/// budgets at twice the odds, and 1.1 and 1.4 at four times, for two to three points.
+const UNTOLD_ODDS_MARGIN: f64 = 4.0;
 
 /// Gives a model its thresholds and measures it, both by the rows that it was not fitted to.
 pub(super) fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, options: &RunOptions) {
     let rows = &prepared.hold_out.rows;
     model.thresholds = match options.threshold_from {
-        ThresholdFrom::Budget => {
-            keeping_to_budget(model, |values| model.probability(values), &prepared.hold_out, options)
-        }
+        ThresholdFrom::Budget => keeping_to_budget(model, &prepared.hold_out, options.false_positive_budget),
         ThresholdFrom::Cost(costs) => {
             let told: Vec<(bool, Negative)> = rows
                 .iter()
@@ -56,17 +51,11 @@ pub(super) fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, opt
     model.evaluation = super::measure(model, &prepared.hold_out);
 }
 
-/// Where the thresholds of a model stand by these held-out rows, if they shall keep to the budget; `probability`: what it
-/// says of a snapshot.
-fn keeping_to_budget(
-    model: &ModelArtifact,
-    probability: impl Fn(&[f32]) -> f64,
-    hold_out: &Dataset,
-    options: &RunOptions,
-) -> Thresholds {
+/// Where the thresholds of a model stand by these held-out rows, if they shall keep to the budget.
+fn keeping_to_budget(model: &ModelArtifact, hold_out: &Dataset, budget: f64) -> Thresholds {
     let untold = Untold::by(&model.schema.names, &hold_out.rows);
-    let negatives = hold_out.negatives(|row| probability(&row.snapshot()));
-    let kept = threshold::thresholds(&negatives, options.false_positive_budget, untold.no_password);
+    let negatives = hold_out.negatives(|row| model.probability(&row.snapshot()));
+    let kept = threshold::thresholds(&negatives, budget, untold.no_password);
     // Where probabilities are no odds, ties are frequent, and a margin could mean all or nothing.
     if model.standardizer.is_none() {
         return kept;
@@ -76,18 +65,8 @@ fn keeping_to_budget(
     Thresholds { block: kept.block.map(|block| untold.with_margin(block).max(untold.lowest())), ..kept }
 }
 
-/// Where the block threshold of a model that serves would stand by the held-out rows of today, which its trial has not
-/// seen; `None` where it stands by costs, or the rows support none.
-pub(super) fn block_of_today(model: &ModelArtifact, hold_out: &Dataset, options: &RunOptions) -> Option<f64> {
-    match options.threshold_from {
-        ThresholdFrom::Budget => {
-            keeping_to_budget(model, |values| numeric::sigmoid(model.trial_logit(values)), hold_out, options).block
-        }
-        ThresholdFrom::Cost(_) => None,
-    }
-}
-
-/// What callers leave out, as shares of the attempts, by what the rows stand for; 0 where the features do not tell.
+/// What callers leave out, as shares of the legitimate attempts, by what the rows stand for; 0 where the features do not
+/// tell. Not of all attempts: whoever attacks chooses what to send.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Untold {
     pub(super) no_password: f64,
@@ -97,10 +76,11 @@ pub(super) struct Untold {
 impl Untold {
     /// By rows of features with these names.
     pub(super) fn by(names: &[impl AsRef<str>], rows: &[Row]) -> Self {
-        let all: f64 = rows.iter().map(|row| row.represents).sum();
+        let legit = || rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback);
+        let all: f64 = legit().map(|row| row.represents).sum();
         let share = |flag: &str| {
             let Some(place) = names.iter().position(|name| name.as_ref() == flag) else { return 0.0 };
-            let missing: f64 = rows.iter().map(|row| row.represents * row.values[place].clamp(0.0, 1.0)).sum();
+            let missing: f64 = legit().map(|row| row.represents * row.values[place].clamp(0.0, 1.0)).sum();
             if all > 0.0 { missing / all } else { 0.0 }
         };
         Self { no_password: share("password_missing"), no_user_found: share("user_found_missing") }
@@ -113,8 +93,37 @@ impl Untold {
 
     /// The probability at [`ODDS_MARGIN`] times the odds, or more where less is told.
     fn with_margin(self, probability: f64) -> f64 {
-        let margin = ODDS_MARGIN + BLIND_ODDS_MARGIN * self.no_password + UNFOUND_ODDS_MARGIN * self.no_user_found;
+        let untold = self.no_password.max(self.no_user_found);
+        let margin = ODDS_MARGIN + (UNTOLD_ODDS_MARGIN - ODDS_MARGIN) * untold;
         let odds = margin * probability;
         odds / (odds + 1.0 - probability)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detection::attempt::{RequestKey, Timestamp};
+
+    #[test]
+    fn what_attackers_and_people_leave_out_moves_no_threshold() {
+        let row = |label, from_feedback, missing| Row {
+            ts: Timestamp::from_millis(0),
+            request: RequestKey::of("row"),
+            values: vec![missing],
+            label,
+            weight: 1.0,
+            represents: 1.0,
+            from_feedback,
+            failed: true,
+            group: 0,
+        };
+        let mut rows = vec![row(Label::Legit, false, 0.0), row(Label::Legit, false, 1.0)];
+        rows.extend((0..9).map(|_| row(Label::Attack, false, 1.0)));
+        rows.extend((0..9).map(|_| row(Label::Legit, true, 1.0)));
+
+        let untold = Untold::by(&["password_missing"], &rows);
+
+        assert_eq!((untold.no_password, untold.no_user_found), (0.5, 0.0));
     }
 }
