@@ -158,7 +158,7 @@ pub fn thresholds(negatives: &[Negative], budget: f64, unseen: f64) -> Threshold
 /// How much of a budget thresholds may use where a share `unseen` of the attempts has no password: a third where none has.
 /// Without passwords hindsight leaves up to half of the mistakes without a label, so the held-out rows do not show them,
 /// and what they show is easier than what comes (measured with two generated sites under real attacks: whole budgets
-/// realised 2.8 and 3.2 of themselves, thirds 1.0 of the whole).
+/// realised 2.8 and 3.2 of themselves, thirds 1.0 of the whole; other sites more, for which there is a margin on top).
 pub fn spent(budget: f64, unseen: f64) -> f64 {
     budget / (1.0 + 2.0 * unseen.clamp(0.0, 1.0))
 }

@@ -163,7 +163,7 @@ impl Memory {
             // Another node may know what this one missed, until it forgets; a recording may still be completed.
             HindsightAnswer::Unknown(Reason::Gap) => !sample.historical && sample.ts.plus_millis(KEEP_LIVE_MS) < now,
             // The day before may still be posted.
-            _ if index.is_of_first_day(sample.ts) => false,
+            _ if index.leans_on_the_day_after(&Case::from(sample), now) => false,
             _ => HindsightIndex::settled(sample.ts, now),
         };
         (answer.into(), settled)

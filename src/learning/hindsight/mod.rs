@@ -162,11 +162,6 @@ impl HindsightIndex {
         self.coverage.since()
     }
 
-    /// Whether an attempt at `ts` is of the first day of a recording, where the day before is not known yet.
-    pub fn is_of_first_day(&self, ts: Timestamp) -> bool {
-        self.limits.is_recording() && self.since().is_none_or(|since| ts < since.plus_millis(DAY_MS))
-    }
-
     /// The time of the latest event.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest
