@@ -18,7 +18,13 @@ const DRAINED: Duration = Duration::from_secs(10);
 fn history() -> &'static str {
     static LINES: OnceLock<String> = OnceLock::new();
     LINES.get_or_init(|| {
-        traffic::generated(&TrafficOptions { seed: 9, days: 4.0, users: 60, ..traffic::under_attack() })
+        traffic::generated(&TrafficOptions {
+            seed: 9,
+            days: 3.0,
+            users: 60,
+            attack_share: 0.25,
+            ..traffic::under_attack()
+        })
     })
 }
 
