@@ -283,6 +283,7 @@ fn measure(artifact: &ModelArtifact, rows: &dataset::Dataset) -> Evaluation {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gate::Status;
     use super::super::labels::OutcomeLabels;
     use super::super::sample::tests::{feedback, sample};
     use super::*;
@@ -447,5 +448,34 @@ mod tests {
         let Ok(RunOutcome::Promoted(trained)) = outcome else { panic!("not promoted") };
         assert_eq!(trained.artifact.thresholds.block, None);
         assert!(trained.reason.contains("watch only"), "{}", trained.reason);
+    }
+
+    #[test]
+    fn canaries_tell_passwords_where_the_site_does() {
+        let schema = FeatureSchema::ext();
+        let missing = schema.index_of("password_missing").unwrap();
+        let canaries_played = |untold: f32| {
+            let mut samples = samples(2000);
+            for (_, sample) in &mut samples {
+                let mut values = vec![0.0; schema.len()];
+                values[..6].copy_from_slice(&sample.values);
+                values[missing] = untold;
+                (sample.values, sample.fingerprint) = (values, schema.fingerprint());
+            }
+            let without_passwords = vec![samples[0].1.values.clone(); 30];
+            let canary = Canary { attack: true, without_passwords, ..Canary::default() };
+            let material = Material { samples, canaries: vec![canary], ..Material::default() };
+            let never = AtomicBool::new(false);
+            let outcome = run(material, &OutcomeLabels, &schema, &options(), None, &never, &mut |_| {});
+            let criteria = match outcome {
+                Ok(RunOutcome::Promoted(trained)) => trained.judgement.criteria,
+                Ok(RunOutcome::Refused { judgement, .. }) => judgement.criteria,
+                _ => panic!("nothing was judged"),
+            };
+            let mut attacks = criteria.iter().filter(|criterion| criterion.name == "canary_attacks");
+            attacks.next().expect("it is always asked").status != Status::NotMeasured
+        };
+
+        assert!(canaries_played(1.0) && !canaries_played(0.0), "this canary has attempts without passwords only");
     }
 }

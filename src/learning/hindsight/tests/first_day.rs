@@ -35,7 +35,7 @@ fn rules_that_look_back_a_day_wait_for_the_day_after_instead() {
         ("a password for many", sprayed, Ok(Rule::SprayedPassword)),
         ("a stranger", vec![SLIP, opened(20 * HOUR, 1, 150, 0)], Ok(Rule::StrangerToUser)),
         ("the user succeeds here, as before perhaps", [vec![SLIP], later.clone()].concat(), Ok(Rule::SucceededNearby)),
-        ("or somebody among many users guesses right", [many_users, later.clone()].concat(), Err(Reason::Gap)),
+        ("or somebody among many users guesses right", [many_users, later].concat(), Err(Reason::Gap)),
         ("many sources of a user", untagged.clone(), Ok(Rule::ManySourcesOfUser)),
         (
             "perhaps the user's own device among them",
