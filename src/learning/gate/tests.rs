@@ -357,10 +357,9 @@ fn canaries_are_counted_at_thresholds_that_both_models_have() {
     let both = Thresholds { block: Some(0.9), watch: Some(0.6) };
     let watch_only = Thresholds { block: None, watch: Some(0.7) };
 
-    let cuts = |challenger, champion| Cuts { challenger, champion };
-    assert_eq!(Cuts::of(&both, Some(&both)), cuts(0.9, 0.9));
-    assert_eq!(Cuts::of(&watch_only, Some(&both)), cuts(0.7, 0.6));
-    assert_eq!(Cuts::of(&Thresholds::default(), Some(&both)), cuts(0.5, 0.5));
+    assert_eq!(Cuts::of(&both, Some(&both)), Cuts { challenger: 0.9, champion: 0.9 });
+    assert_eq!(Cuts::of(&watch_only, Some(&both)), Cuts { challenger: 0.7, champion: 0.6 });
+    assert_eq!(Cuts::of(&Thresholds::default(), Some(&both)), Cuts { challenger: 0.5, champion: 0.5 });
     let snapshots = vec![vec![0.8], vec![0.65], vec![0.1]];
     let canary = Canary { name: "burst".into(), attack: true, snapshots, ..Canary::default() };
     let score = |values: &[f32]| f64::from(values[0]);

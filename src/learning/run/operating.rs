@@ -44,8 +44,7 @@ pub(super) fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, opt
             let supported = if honest { cost::thresholds(&told, costs, lowest) } else { Supported::default() };
             // What the gate holds the realised rate against, and later challengers are compared at.
             model.training.false_positive_budget = supported.implied_rate.unwrap_or(options.false_positive_budget);
-            let block = supported.thresholds.block.map(|block| block.max(lowest));
-            Thresholds { block, ..supported.thresholds }
+            supported.thresholds
         }
     };
     model.evaluation = super::measure(model, &prepared.hold_out);

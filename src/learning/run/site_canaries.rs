@@ -13,10 +13,10 @@ use super::operating::Untold;
 use crate::detection::features::FeatureSchema;
 use crate::numeric::Rng;
 
-/// From this share of attempts without a password on, canaries have none either.
+/// Above this share of legitimate attempts without a password canaries have none either.
 const BLIND: f64 = 0.5;
 
-/// The canaries without passwords where most held-out attempts have none, and with the blocks of drawn rows, if the schema
+/// The canaries without passwords where most legitimate held-out attempts have none, and with the blocks of drawn rows, if the schema
 /// has blocks and their class a row.
 pub(super) fn of_site(mut canaries: Vec<Canary>, schema: &FeatureSchema, hold_out: &Dataset, seed: u64) -> Vec<Canary> {
     let standard = schema.standard_names();
