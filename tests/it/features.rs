@@ -50,7 +50,7 @@ async fn a_name_becomes_a_feature_on_all_nodes_and_its_removal_resets_all_of_the
     let mut fleet = Daemon::fleet(&server, ["a", "b"]).await;
     assert_eq!(fleet[0].ingest(traffic::history()).await.status, 200);
     let standard = fleet[0].http.get("/v1/features").await.body;
-    assert_eq!((standard["standard"].as_array().map(Vec::len), names(&standard).len()), (Some(53), 0));
+    assert_eq!((standard["standard"].as_array().map(Vec::len), names(&standard).len()), (Some(51), 0));
     let trained = fleet[0].http.post("/v1/train", &json!({})).await;
     assert_eq!(trained.body["outcome"], "promoted", "{trained:?}");
 

@@ -139,7 +139,7 @@ impl Activity {
         self.traffic.address(before, after);
     }
 
-    /// Failures and successes of whole providers, of values of additional features, and of the site.
+    /// Failures and successes of whole providers and of values of additional features.
     fn count_for_all(&mut self, attempt: &Attempt, counts: Counts) {
         if let Some(asn) = attempt.client.asn {
             self.systems.update(asn.number(), |system| system.outcome(attempt.ts, counts));
@@ -147,7 +147,6 @@ impl Activity {
         for &category in &attempt.categories {
             self.categories.update(category, |category| category.outcome(attempt.ts, counts));
         }
-        self.traffic.outcome(attempt.ts, counts);
     }
 
     /// What is known around `attempt` at its time, looked up once.

@@ -183,12 +183,11 @@ impl<'a> View<'a> {
 
     // Passwords.
 
-    /// Whether the password failed for the user from this address in the last day, or was tried in the last day, and had let
-    /// the user in, as far as one byte of its tag can tell. What was merely tried may have been blocked, and to send
-    /// everything twice must not excuse anybody.
-    pub fn tag_repeated(&self) -> bool {
+    /// Whether the password was tried for the user in the last day, and had let the user in, as far as one byte of its tag
+    /// can tell. What was merely tried may have been blocked, and to send everything twice must not excuse anybody.
+    pub fn let_in_before(&self) -> bool {
         let tried = |tag| self.user.is_some_and(|user| user.tried(self.ts(), tag));
-        self.failed_before() || (self.attempt.password.is_some_and(tried) && self.password_known())
+        self.attempt.password.is_some_and(tried) && self.password_known()
     }
 
     /// Whether the password let the user in some day of the last thirty, as far as one byte of its tag can tell.
@@ -256,18 +255,8 @@ impl<'a> View<'a> {
 
     // The site.
 
-    /// Failures and successes of everybody in the last ten minutes.
-    pub fn traffic_recent(&self) -> Counts {
-        self.activity.traffic.recent(self.ts())
-    }
-
     /// Addresses from which nobody had logged in that began to fail in the last `window_ms`, up to a day.
     pub fn failing_addresses(&self, window_ms: i64) -> u32 {
         self.activity.traffic.failing_addresses(self.ts(), window_ms)
-    }
-
-    /// Failures and successes of everybody in the last day.
-    pub fn traffic_base(&self) -> Counts {
-        self.activity.traffic.base(self.ts())
     }
 }

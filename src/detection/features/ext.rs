@@ -99,9 +99,11 @@ pub(super) enum Kind {
 
     /// 1 if the caller sends no password tag: then the next two say nothing.
     PasswordMissing = 128,
-    /// 1 if this password is a repeated one ([`View::tag_repeated`]) and the user has logged in from this network (or the name
-    /// may have slipped, see `slipped`), or if it is outdated.
-    PasswordRepeatedExcused = 176,
+    /// 1 if this password failed from this address in the last day, or was tried and had let the user in
+    /// ([`View::let_in_before`]), and the user has logged in from this network (or the name may have slipped, see `slipped`),
+    /// or if it is outdated. Not where it merely failed here before, with more others than
+    /// [`REPEATED_AMONG_MAX`]: whoever guesses from behind the user's own address repeats some guesses too.
+    PasswordRepeatedExcused = 180,
     /// Other users on whom this password was tried in a day. 0 where it is a neighbour's, who may have chosen one that many
     /// have, and has failed with this name from here before: whoever tries it on many names does so once.
     PasswordOtherUsers24h = 177,
@@ -118,10 +120,7 @@ pub(super) enum Kind {
     /// means is said at [`View::password_of_neighbour`].
     PasswordOfNeighbour = 143,
 
-    /// Share of failures in what became known of the last ten minutes, drawn towards the share of the day.
-    SiteFailureShare10m = 144,
-    /// By how much that exceeds the share of the day.
-    SiteFailureExcess = 145,
+    // 144 and 145 were shares of the site's failures.
     /// Addresses from which nobody had logged in that began to fail in the last hour, at whatever user: many of them are
     /// many hands, although each does little.
     SiteFailingAddresses1h = 146,
@@ -162,7 +161,7 @@ pub(super) struct Feature {
 }
 
 /// In the order of the values.
-pub(super) const FEATURES: [Feature; 53] = {
+pub(super) const FEATURES: [Feature; 51] = {
     use Group::{AccountUnderAttack, Familiarity, Geo, Global, Network, Password, Source};
     use Scale::{AsIs, Log};
     [
@@ -209,8 +208,6 @@ pub(super) const FEATURES: [Feature; 53] = {
         feature("user_address_guesses_24h", Password, Kind::VisitGuesses24h, Log),
         feature("password_outdated", Password, Kind::PasswordOutdated, AsIs),
         feature("password_of_neighbour", Password, Kind::PasswordOfNeighbour, AsIs),
-        feature("site_failure_share_10m", Global, Kind::SiteFailureShare10m, AsIs),
-        feature("site_failure_excess", Global, Kind::SiteFailureExcess, AsIs),
         feature("site_failing_addresses_1h", Global, Kind::SiteFailingAddresses1h, Log),
         feature("site_failing_addresses_excess", Global, Kind::SiteFailingAddressesExcess, AsIs),
         feature("protocol_new", Group::Protocol, Kind::ProtocolNew, AsIs),
@@ -264,7 +261,7 @@ pub(super) const OF_PLACE: [&str; 12] = [
     "user_address_succeeded_7d",
 ];
 /// See `FeatureSchema::crossing`: what an attack makes of the surroundings of whoever is there too.
-pub(super) const OF_SURROUNDINGS: [&str; 20] = [
+pub(super) const OF_SURROUNDINGS: [&str; 18] = [
     "source_failures_5m",
     "source_failures_1h",
     "source_failures_24h",
@@ -281,8 +278,6 @@ pub(super) const OF_SURROUNDINGS: [&str; 20] = [
     "user_failing_addresses_24h",
     "user_failing_networks_24h",
     "password_other_users_24h",
-    "site_failure_share_10m",
-    "site_failure_excess",
     "site_failing_addresses_1h",
     "site_failing_addresses_excess",
 ];
@@ -321,11 +316,11 @@ impl Feature {
     }
 }
 
+/// Passwords that may fail beside a repeated one for it to be that of a device (assumed: its owner tries some, too).
+const REPEATED_AMONG_MAX: usize = 3;
 const MINUTES_5_MS: i64 = HOUR_MS / 12;
 /// ln(1 + x) of more than any count or time of ours: 10¹³.
 const LOG_MAX: f64 = 30.0;
-/// Weight of the day in the share of ten minutes: so many outcomes count for as much as the whole day.
-const SITE_PRIOR: f64 = 8.0;
 
 /// The values of `features` for `attempt`.
 pub(super) fn values(
@@ -357,7 +352,6 @@ struct Scene<'a> {
     slipped: bool,
     /// The user once logged in with this password, and it has failed here.
     outdated: bool,
-    day: Counts,
 }
 
 impl<'a> Scene<'a> {
@@ -373,7 +367,6 @@ impl<'a> Scene<'a> {
             of_neighbour,
             slipped: of_neighbour || slipped(&view, attempt),
             outdated: view.password_outdated(),
-            day: view.traffic_base(),
             view,
         }
     }
@@ -430,7 +423,9 @@ impl<'a> Scene<'a> {
 
             Kind::PasswordMissing => flag(self.attempt.password.is_none()),
             Kind::PasswordRepeatedExcused => {
-                flag(self.outdated || ((self.at_home || self.slipped) && view.tag_repeated()))
+                let among_few = self.of_neighbour || view.visit_other_tags() <= REPEATED_AMONG_MAX;
+                let repeated = view.let_in_before() || (view.failed_before() && among_few);
+                flag(self.outdated || ((self.at_home || self.slipped) && repeated))
             }
             Kind::PasswordOtherUsers24h if self.of_neighbour && view.failed_before() => 0.0,
             Kind::PasswordOtherUsers24h => count(view.tag_other_users()),
@@ -440,8 +435,6 @@ impl<'a> Scene<'a> {
             Kind::PasswordOutdated => flag(self.outdated),
             Kind::PasswordOfNeighbour => flag(self.of_neighbour),
 
-            Kind::SiteFailureShare10m => self.share_10m(),
-            Kind::SiteFailureExcess => self.share_10m() - self.share_day(),
             Kind::SiteFailingAddresses1h => view.failing_addresses(HOUR_MS).into(),
             Kind::SiteFailingAddressesExcess => {
                 let day = f64::from(view.failing_addresses(DAY_MS));
@@ -484,18 +477,6 @@ impl<'a> Scene<'a> {
             (true, Some(_)) => count(other_tags()) + 1.0,
             (true, None) => 0.0,
         }
-    }
-
-    /// Share of failures in the outcomes of a day, drawn towards an eighth.
-    fn share_day(&self) -> f64 {
-        let failures = f64::from(self.day.failures);
-        (failures + 1.0) / (failures + f64::from(self.day.successes) + SITE_PRIOR)
-    }
-
-    fn share_10m(&self) -> f64 {
-        let recent = self.view.traffic_recent();
-        let failures = f64::from(recent.failures);
-        (failures + SITE_PRIOR * self.share_day()) / (failures + f64::from(recent.successes) + SITE_PRIOR)
     }
 }
 

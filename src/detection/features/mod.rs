@@ -366,7 +366,7 @@ mod tests {
             assert_eq!(raw(&ext, "network_failed_users_24h", crate::numeric::ln_1p(count)), count);
         }
         assert_eq!(raw(&ext, "source_failure_share_24h", 0.35), 0.35);
-        assert_eq!(raw(&ext, "site_failure_excess", -0.25), -0.25);
+        assert_eq!(raw(&ext, "site_failing_addresses_excess", -0.25), -0.25);
         assert!(raw(&ext, "source_gap_s", 1e30).is_finite(), "whatever another node sends");
     }
 

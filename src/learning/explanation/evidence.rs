@@ -121,13 +121,13 @@ mod tests {
     fn a_share_keeps_its_digits() {
         let schema = FeatureSchema::ext();
         let mut values = vec![0.0; schema.len()];
-        values[schema.index_of("site_failure_share_10m").expect("a feature")] = 0.35;
+        values[schema.index_of("asn_failure_share_24h").expect("a feature")] = 0.35;
 
-        let site = Evidence::of(&schema, &values).about(Group::Global);
+        let geo = Evidence::of(&schema, &values).about(Group::Geo);
 
         assert_eq!(
-            serde_json::to_string(&site).expect("plain data"),
-            r#"{"site_failure_share_10m":0.35,"site_failure_excess":0,"site_failing_addresses_1h":0,"site_failing_addresses_excess":0}"#
+            serde_json::to_string(&geo).expect("plain data"),
+            r#"{"asn_failure_share_24h":0.35,"asn_new":0,"asn_missing":0,"country_new":0,"country_missing":0}"#
         );
     }
 }

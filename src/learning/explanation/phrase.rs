@@ -176,14 +176,6 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
             "not an unknown name with the password of somebody who logs in from here",
         ),
 
-        "site_failure_share_10m" => {
-            said("site", format!("about {} of the site's logins failed in the last 10 minutes", percent(value)))
-        }
-        "site_failure_excess" => {
-            let more = if value < 0.0 { "fewer" } else { "more" };
-            said("site", format!("{} {more} of the site's logins failed than over the day", percent(value.abs())))
-        }
-
         "site_failing_addresses_1h" => {
             let addresses = count(value, "address", "addresses");
             said("strangers", format!("{addresses} without a login began to fail anywhere in the last hour"))

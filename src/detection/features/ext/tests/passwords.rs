@@ -45,6 +45,27 @@ fn a_password_that_was_tried_and_never_failed_excuses_only_where_it_let_the_user
     assert_eq!([7, 8, 9].map(|tag| again(&activity, tag)), [1.0, 1.0, 0.0]);
 }
 
+/// Who guesses from behind the user's own address repeats some guesses: (other passwords that failed there, whose it is) →
+/// whether the repeat is excused.
+#[test]
+fn a_guess_that_is_repeated_among_many_is_not_excused() {
+    for (others, known, excused) in [(3, false, 1.0), (4, false, 0.0), (4, true, 1.0), (30, true, 1.0)] {
+        let mut activity = Activity::default();
+        succeeds(&mut activity, &with_tag(7, at(-2 * DAY)));
+        let tag = if known { 7 } else { 8 };
+        fails(&mut activity, &with_tag(tag, at(0)));
+        for number in 0..others {
+            fails(&mut activity, &with_tag(100 + number, at(1)));
+        }
+
+        let again = with_tag(tag, at(60));
+
+        assert_eq!(value(&activity, &again, "password_repeated_excused"), excused, "{others} {known}");
+        let elsewhere = by(3, with_tag(tag, at(60)));
+        assert_eq!(value(&activity, &elsewhere, "password_repeated_excused"), 0.0, "another user's, never tried");
+    }
+}
+
 /// Every combination: (is the address one from which somebody else logs in, has the name ever logged in) → guesses.
 #[test]
 fn a_name_that_never_logged_in_slips_where_somebody_logs_in() {
