@@ -57,6 +57,10 @@ pub enum HindsightRule {
     /// and from a source that never lets anybody in (assumed). Without it, of those who try leaked passwords only the tries
     /// with names that do not exist would be known.
     StrangerToUser,
+    /// Tried once or twice out of a range of addresses that is new for the user, from a source that has let nobody in so far,
+    /// while unusually many such sources began to fail. Only until the day is over, when the other rules tell (assumed).
+    /// Without it, nothing was learnt of the lone tries of a campaign before it was a day old.
+    OneOfMany,
 }
 
 impl HindsightRule {
@@ -79,7 +83,7 @@ impl HindsightRule {
     ];
 
     /// Every rule, in the order of [`code`](Self::code).
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Success,
         Self::Guessed,
         Self::SucceededSoon,
@@ -98,6 +102,7 @@ impl HindsightRule {
         Self::ImportedGuessing,
         Self::ImportedFailure,
         Self::StrangerToUser,
+        Self::OneOfMany,
     ];
 
     /// Its number in stored labels. A new rule goes to the end; no number is ever used again.
@@ -136,6 +141,7 @@ impl HindsightRule {
             Self::ImportedGuessing => "imported_guessing",
             Self::ImportedFailure => "imported_failure",
             Self::StrangerToUser => "stranger_to_user",
+            Self::OneOfMany => "one_of_many",
         }
     }
 
@@ -155,7 +161,9 @@ impl HindsightRule {
             | Self::SamePasswordAgain
             | Self::LoneDevice
             | Self::ImportedSuccess => (Label::Legit, 0.5),
-            Self::NeverSucceeded | Self::StrangerToUser | Self::ImportedGuessing => (Label::Attack, 0.5),
+            Self::NeverSucceeded | Self::StrangerToUser | Self::OneOfMany | Self::ImportedGuessing => {
+                (Label::Attack, 0.5)
+            }
             Self::ImportedFailure => (Label::Attack, 0.1),
         };
         Labelled { label, weight }
@@ -233,7 +241,7 @@ impl Reason {
 /// What hindsight says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HindsightAnswer {
-    /// A label that will keep its class, and the rule behind it.
+    /// A label that will keep its class, but for [`HindsightRule::OneOfMany`], and the rule behind it.
     Label(Labelled, HindsightRule),
     /// It teaches nothing (yet).
     Unknown(Reason),

@@ -81,8 +81,8 @@ impl LabelCounts {
     /// each has one, and a failed one is among them.
     pub fn shortage(&self) -> Option<String> {
         let attack = |rule: &HindsightRule| rule.labelled().label == Label::Attack;
-        let imported = [HindsightRule::ImportedGuessing, HindsightRule::ImportedFailure];
-        let failures = HindsightRule::FOR_FAILURES.iter().chain(&imported);
+        let others = [HindsightRule::OneOfMany, HindsightRule::ImportedGuessing, HindsightRule::ImportedFailure];
+        let failures = HindsightRule::FOR_FAILURES.iter().chain(&others);
         let labelled: u64 = failures.clone().filter_map(|rule| self.rules.get(rule)).sum();
         let attacks: u64 = failures.filter(|rule| attack(rule)).filter_map(|rule| self.rules.get(rule)).sum();
         let unlabelled: u64 = self.unknown.values().map(|counts| counts.1).sum();
@@ -127,7 +127,7 @@ mod tests {
         for (number, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!((usize::from(reason.code()), Reason::from_code(reason.code())), (number, Some(reason)));
         }
-        assert_eq!((HindsightRule::from_code(18), Reason::from_code(6)), (None, None));
+        assert_eq!((HindsightRule::from_code(19), Reason::from_code(6)), (None, None));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! It holds keyed pseudonyms only. Password tags stay in it for as long as it looks back, and it is the only place where
 //! the tag of a request can be looked up: a sample never holds one.
 //!
-//! Reading order: `answer` and `rules` (the labels), this file (the index), `tables` (what is counted), `tally`,
+//! Reading order: `answer` and `rules` (the labels), `surge`, this file (the index), `tables` (what is counted), `tally`,
 //! `coverage`, `checkpoint` (the stored form of the index), `frozen` (the stored form of a label).
 
 mod answer;
@@ -17,6 +17,7 @@ mod coverage;
 mod frozen;
 mod labels;
 mod rules;
+mod surge;
 mod tables;
 mod tally;
 #[cfg(test)]
@@ -30,7 +31,10 @@ pub use frozen::{FrozenLabel, FrozenLabels, LabelCounts};
 pub use labels::HindsightLabels;
 pub use rules::LOOK_AHEAD_MS;
 
+use std::sync::OnceLock;
+
 use self::coverage::Coverage;
+use self::surge::Newcomers;
 use self::tables::{Failures, Memory, Successes};
 use self::tally::Window;
 use crate::detection::activity::{DAY_MS, HOUR_MS};
@@ -91,6 +95,8 @@ pub struct HindsightIndex {
     newest: Option<Timestamp>,
     evictions: u64,
     too_late: u64,
+    /// Counted when it is asked for; whatever changes the rest takes it away.
+    newcomers: OnceLock<Newcomers>,
 }
 
 impl PartialEq for HindsightIndex {
@@ -113,6 +119,7 @@ impl HindsightIndex {
             newest: None,
             evictions: 0,
             too_late: 0,
+            newcomers: OnceLock::new(),
         }
     }
 
@@ -131,6 +138,7 @@ impl HindsightIndex {
             self.too_late += 1;
             return;
         }
+        self.newcomers.take();
         self.newest = Some(newest);
         self.coverage.saw(ts);
         match outcome {
@@ -180,7 +188,12 @@ impl HindsightIndex {
         self.coverage.forgotten().is_some_and(|forgotten| ts < forgotten)
     }
 
+    fn newcomers(&self) -> &Newcomers {
+        self.newcomers.get_or_init(|| Newcomers::of(&self.failures, &self.successes))
+    }
+
     fn forget_before(&mut self, oldest: Timestamp, now: Timestamp) {
+        self.newcomers.take();
         self.failures.trim(oldest);
         self.successes.trim(&Memory {
             recent: oldest,
@@ -210,6 +223,7 @@ impl HindsightIndex {
             self.forget_before(oldest, newest);
         }
         if self.bytes() > enough {
+            self.newcomers.take();
             self.failures = Failures::default();
             self.successes = Successes::default();
             self.coverage.forget_before(newest.plus_millis(1));

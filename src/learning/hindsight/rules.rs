@@ -14,7 +14,9 @@
 //! - the login of a stranger to a known user's account waits as long as `stranger_to_user` does. Else, of the lone tries of
 //!   strangers in the latest day, only those that came in have a label, and where leaked passwords are tried everywhere that
 //!   would speak for whoever comes at the same time (measured: a new kind of attack was found at once more often, and no
-//!   more honest travellers were blocked).
+//!   more honest travellers were blocked);
+//! - where unusually many strangers come at once both wait for an hour only, and the failures are called attacks for as long
+//!   as nothing else is known: `one_of_many` is the only label whose class may change when the day is over.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -22,7 +24,7 @@ use std::ops::RangeInclusive;
 use super::answer::{Case, HindsightAnswer, HindsightRule, Reason};
 use super::tables::{FINE_MS, NO_TAG, source};
 use super::tally::Window;
-use super::{HindsightIndex, PAIR_MEMORY_MS};
+use super::{HindsightIndex, PAIR_MEMORY_MS, surge};
 use crate::detection::activity::{DAY_MS, HOUR_MS};
 use crate::detection::attempt::{Outcome, Timestamp, address_range, client_network};
 use crate::learning::labels::Label;
@@ -161,7 +163,7 @@ impl<'a> View<'a> {
         let had_success = self.index.successes.sources.get(&self.source).is_some_and(|s| s.span.begun(before));
         let known = self.succeeded_by(self.ts.plus_millis(-KNOWN_MS));
         let stranger = known && !had_success && !self.succeeded_in_range(before);
-        if stranger && !HindsightIndex::settled(self.ts, self.now) {
+        if stranger && !HindsightIndex::settled(self.ts, self.now) && !self.amid_a_surge() {
             return HindsightAnswer::Unknown(Reason::Unsettled);
         }
         match self.growing(!had_success && failing >= DOUBTFUL_USERS, self.hour) {
@@ -197,6 +199,8 @@ impl<'a> View<'a> {
             Reason::Gap
         } else if undecided.is_empty() {
             Reason::NoRule
+        } else if self.one_of_many() {
+            return label(HindsightRule::OneOfMany);
         } else {
             Reason::Unsettled
         })
@@ -207,7 +211,8 @@ impl<'a> View<'a> {
             HindsightRule::Success
             | HindsightRule::ImportedSuccess
             | HindsightRule::ImportedGuessing
-            | HindsightRule::ImportedFailure => State::Fails,
+            | HindsightRule::ImportedFailure
+            | HindsightRule::OneOfMany => State::Fails,
             HindsightRule::Guessed if self.tag.is_none() => State::Fails,
             HindsightRule::Guessed => {
                 let from_list = self.popular_tags() >= POPULAR_TAGS;
@@ -269,6 +274,20 @@ impl<'a> View<'a> {
             }
             HindsightRule::StrangerToUser => self.varying(self.tries_of_day() <= STRANGER_TRIES_MAX, self.day),
         }
+    }
+
+    /// Whether, as far as is known by now, a stranger tries once or twice while unusually many do.
+    fn one_of_many(&self) -> bool {
+        self.tries_of_day() <= STRANGER_TRIES_MAX
+            && !self.source_lets_in()
+            && !self.succeeded_in_range(self.day.to)
+            && self.amid_a_surge()
+    }
+
+    /// Whether unusually many strangers came within an hour to either side; `false` as long as that is not known.
+    fn amid_a_surge(&self) -> bool {
+        let seen = Window { from: self.ts.plus_millis(-surge::LOOK_BACK_MS), to: self.hour.to.plus_millis(FINE_MS) };
+        self.now >= seen.to && self.index.coverage.covers(seen) && self.index.newcomers().surge(self.ts)
     }
 
     /// A rule that once it holds holds for good.

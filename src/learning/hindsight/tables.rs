@@ -141,6 +141,11 @@ impl Failures {
         }
     }
 
+    /// The sources, each with the first slice in which it is known to fail, in no particular order.
+    pub fn sources_since(&self) -> impl Iterator<Item = (&IpAddr, i32)> {
+        self.sources.map.iter().filter_map(|(source, users)| Some((source, users.rows.first()?.slice)))
+    }
+
     /// The tag that a failed request came with.
     pub fn tag(&self, ts: Timestamp, request: RequestKey) -> Option<u64> {
         self.requests.get(&(slice(ts, HOUR_MS), request)).copied()

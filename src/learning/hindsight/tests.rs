@@ -2,6 +2,7 @@
 
 mod first_day;
 mod successes;
+mod surge;
 
 use std::net::IpAddr;
 
