@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::standardizer::Standardizer;
 use crate::numeric::{self, Rng};
 
 pub use gradient::{Batch, Gradient, Loss, Scratch};
@@ -153,6 +154,17 @@ impl Mlp {
     /// Probability of an attack: the sigmoid of [`Mlp::logit`].
     pub fn probability(&self, row: &[f64]) -> f64 {
         numeric::sigmoid(self.logit(row))
+    }
+
+    /// Makes a network that was fitted to values less their means by their deviations one for the values themselves: the
+    /// first weights and biases take the scale in, and the output stays the same but for rounding.
+    pub fn take_in(&mut self, scale: &Standardizer) {
+        for (weights, bias) in self.w1.chunks_exact_mut(self.inputs).zip(&mut self.b1) {
+            for (weight, (mean, sd)) in weights.iter_mut().zip(scale.mean().iter().zip(scale.sd())) {
+                *weight /= sd;
+                *bias -= *weight * mean;
+            }
+        }
     }
 
     /// Whether no parameter is infinite or NaN.

@@ -217,7 +217,7 @@ pub fn tuned(
     let question = Question {
         base: &options.training,
         fixed,
-        scale: schema.is_unscaled().then(|| schema.len()),
+        scale: recipe::standardises(schema, &options.training).then(|| schema.len()),
         budget: options.false_positive_budget,
     };
     match tuning::search(&prepared.train, &question, cancel, progress) {

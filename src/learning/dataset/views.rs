@@ -110,6 +110,17 @@ impl Dataset {
         standardised
     }
 
+    /// The same rows with standardised values of which none is cut off, for a network that takes the scale in.
+    pub fn centred(&self, standardizer: &Standardizer) -> Self {
+        let mut centred = self.clone();
+        for row in &mut centred.rows {
+            for (value, (mean, sd)) in row.values.iter_mut().zip(standardizer.mean().iter().zip(standardizer.sd())) {
+                *value = (*value - mean) / sd;
+            }
+        }
+        centred
+    }
+
     /// The rows as the trainer takes them.
     pub fn training_rows(&self) -> Vec<TrainingRow<'_>> {
         self.rows

@@ -18,6 +18,23 @@ fn logits_and_probabilities_agree_with_the_fixture() {
 }
 
 #[test]
+fn a_network_that_takes_a_scale_in_says_of_values_what_it_said_of_scaled_ones() {
+    for network in load().networks {
+        let mlp = network.mlp();
+        let mean: Vec<f64> = (0..mlp.inputs).map(|input| input as f64 * 0.3 - 0.4).collect();
+        let sd: Vec<f64> = (0..mlp.inputs).map(|input| 0.01 + input as f64).collect();
+        let mut folded = mlp.clone();
+        folded.take_in(&Standardizer::new(mean.clone(), sd.clone()).expect("usable"));
+
+        for row in &network.rows {
+            let values: Vec<f64> =
+                row.iter().zip(mean.iter().zip(&sd)).map(|(value, (mean, sd))| value * sd + mean).collect();
+            assert!((folded.logit(&values) - mlp.logit(row)).abs() < 1e-9);
+        }
+    }
+}
+
+#[test]
 fn losses_and_gradients_agree_with_the_fixture() {
     for network in load().networks {
         let rows = network.rows();

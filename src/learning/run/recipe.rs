@@ -21,9 +21,10 @@ use super::super::explanation::background;
 use super::super::forest::{Forest, ForestError, ForestOptions};
 use super::super::labels::Label;
 use super::super::logistic::{Logistic, LogisticError};
+use super::super::optimizer::Optimizer;
 use super::super::standardizer::Standardizer;
 use super::super::threshold::Thresholds;
-use super::super::training::{self, Progress, TrainingError};
+use super::super::training::{self, Progress, TrainingError, TrainingOptions};
 use super::operating::set_thresholds;
 use super::{RunError, RunOptions, Tuning, Voters};
 use crate::detection::features::FeatureSchema;
@@ -37,6 +38,13 @@ const ENSEMBLE_GAIN_MIN: f64 = 0.02;
 const FOREST_WEIGHT_MAX: f64 = 3.0;
 /// The weight decay of the logistic regression: the network's own.
 const LOGISTIC_L2: f64 = 1e-4;
+
+/// Whether a network is fitted to standardised values. Only the original's own training is not: what decides lies within a
+/// tenth of the range of its features, where steps of one size for all hardly get anywhere. A model of `compat-6` stays one
+/// that takes its features as they are: its first layer takes the scale in.
+pub(super) fn standardises(schema: &FeatureSchema, options: &TrainingOptions) -> bool {
+    schema.is_unscaled() || matches!(options.optimizer, Optimizer::Adam { .. })
+}
 
 /// What a fit gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,9 +141,11 @@ struct Kitchen<'a> {
 
 impl Kitchen<'_> {
     fn learn(&mut self, rows: &Dataset, validation: &Dataset, last: u32, kinds: &[Kind]) -> Result<Learnt, RunError> {
-        let standardizer = self.schema.is_unscaled().then(|| rows.standardizer(self.schema.len()));
-        let scaled = |rows: &Dataset| match &standardizer {
-            Some(standardizer) => rows.standardised(standardizer),
+        let stored = self.schema.is_unscaled();
+        let columns = standardises(self.schema, &self.options.training).then(|| rows.standardizer(self.schema.len()));
+        let scaled = |rows: &Dataset| match &columns {
+            Some(columns) if stored => rows.standardised(columns),
+            Some(columns) => rows.centred(columns),
             None => rows.clone(),
         };
         let crossed = crossing::crossed(rows, self.schema, self.options.training.seed);
@@ -155,8 +165,11 @@ impl Kitchen<'_> {
                         training::fit_until(&raised, &validation, options, last, self.cancel, self.progress)
                             .map_err(RunError::from_training)?;
                     class_weight.correct_network(&mut fitted.network);
-                    if standardizer.is_some() {
+                    if let Some(columns) = &columns {
                         training::silence_constants(&mut fitted.network, &rows);
+                        if !stored {
+                            fitted.network.take_in(columns);
+                        }
                     }
                     learnt.epochs = fitted.epochs;
                     Learner::Network(fitted.network)
@@ -177,7 +190,7 @@ impl Kitchen<'_> {
                 }
             });
         }
-        learnt.standardizer = standardizer;
+        learnt.standardizer = columns.filter(|_| stored);
         Ok(learnt)
     }
 

@@ -11,7 +11,6 @@ use crate::learning::dataset::{Counts, Words};
 use crate::learning::feedback::Told;
 use crate::learning::gate::GateOptions;
 use crate::learning::threshold;
-use crate::learning::training::TrainingOptions;
 use crate::learning::tuning::Fixed;
 use crate::numeric::Rng;
 
@@ -160,4 +159,40 @@ fn a_search_changes_the_options_of_the_fit_and_the_model_says_so() {
     assert_eq!(model.training.options.optimizer.learning_rate(), winner.learning_rate);
     assert!(model.training.tuned);
     assert!(!fitted(&prepared, &options(Voters::Logistic)).serving.training.tuned);
+}
+
+/// Rows of the six features, where attacks have a little more of one that hardly varies, as failures in an hour do.
+fn small_differences() -> Prepared {
+    let mut prepared = prepared(4000, 0.2, 0.0);
+    let mut rng = Rng::new(7, "small differences");
+    for row in prepared.train.rows.iter_mut().chain(&mut prepared.hold_out.rows) {
+        let failures = if row.label == Label::Attack { 0.05 } else { 0.02 };
+        row.values = vec![rng.uniform(), failures + 0.005 * rng.normal(), 0.25, 0.5, rng.uniform(), 1.0];
+    }
+    prepared
+}
+
+#[test]
+fn the_six_features_are_learnt_in_the_tenth_of_their_range_where_they_differ() {
+    let prepared = small_differences();
+    let schema = FeatureSchema::compat6();
+    let of = |options: &RunOptions| {
+        let fitted = fit(&prepared, &schema, options, &AtomicBool::new(false), &mut |_| {}).expect("enough rows");
+        assert!(fitted.serving.standardizer.is_none(), "the model takes the features as they are");
+        let said = |row: &Row| fitted.serving.probability(&row.snapshot());
+        let right =
+            prepared.hold_out.rows.iter().filter(|row| (said(row) > 0.5) == (row.label == Label::Attack)).count();
+        // A feature that never varied says nothing when it does.
+        let mut odd = prepared.hold_out.rows[0].clone();
+        let before = said(&odd);
+        odd.values[3] = 0.0;
+        (right as f64 / prepared.hold_out.rows.len() as f64, (said(&odd) - before).abs() < 1e-9)
+    };
+    let mut options = RunOptions { profile: "compat-6".into(), ..options(Voters::Network) };
+    options.training.epochs = 50;
+
+    let (right, silent) = of(&options);
+    assert!(right > 0.98 && silent, "{right} {silent}");
+    options.training = options.training.plain_descent(0.01);
+    assert!(of(&options).0 < 0.9, "the original's training stays the original's");
 }
