@@ -1,7 +1,7 @@
 //! What the model is compared with, on the same test: a logistic regression, the two ways to train six features, and a rule.
 //!
-//! All that learns is trained on the same records with the same labels, and gets its threshold by the same rule. The six
-//! features get as many samples and epochs as the original allowed them. Nothing here bears on the main model.
+//! All that learns is trained on the same records with the same labels, and gets its threshold by the same rule. The original
+//! gets as many samples as it allowed itself. Nothing here bears on the main model.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ const RULE: &str = "rule-5-in-600s";
 
 /// Most samples of the original.
 const SAMPLES: usize = 5000;
-/// Passes over them.
+/// Passes over the samples, of the original and of `compat-6`.
 const EPOCHS: u32 = 50;
 /// Step size of the original.
 const LEARNING_RATE: f64 = 0.01;
@@ -69,8 +69,12 @@ pub fn measure_all(
     }
     for (name, optimizer) in [(COMPAT6, Optimizer::Adam), (ORIGINAL, Optimizer::Sgd)] {
         let config = six_features(setting.config, optimizer);
+        let samples_max = match optimizer {
+            Optimizer::Adam => setting.options.samples_max,
+            Optimizer::Sgd => SAMPLES,
+        };
         let options = RunOptions {
-            samples_max: SAMPLES,
+            samples_max,
             training: training_options(&config, EPOCHS),
             profile: COMPAT6.to_owned(),
             voters: Voters::Network,
@@ -90,7 +94,10 @@ fn six_features(config: &Config, optimizer: Optimizer) -> Config {
     let mut config = config.clone();
     config.ml.profile = Profile::Compat6;
     config.ml.optimizer = optimizer;
-    config.ml.learning_rate = Some(LEARNING_RATE);
+    config.ml.learning_rate = match optimizer {
+        Optimizer::Adam => None,
+        Optimizer::Sgd => Some(LEARNING_RATE),
+    };
     config.ml.hidden_neurons = None;
     config.ml.activation_function = None;
     config
