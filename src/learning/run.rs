@@ -26,6 +26,7 @@ use super::feedback::Told;
 use super::gate::{Canary, GateOptions, Judgement, LIVE_MAX, Verdict};
 use super::labels::{Label, LabelPolicy};
 use super::sample::{Feedback, Sample};
+use super::scaling::Scaling;
 use super::training::{Progress, TrainingError, TrainingOptions};
 use super::tuning::{self, Fixed, Question, SearchError, Table, TooLittle};
 use crate::detection::attempt::{Outcome, client_network};
@@ -217,7 +218,7 @@ pub fn tuned(
     let question = Question {
         base: &options.training,
         fixed,
-        scale: recipe::standardises(schema, &options.training).then(|| schema.len()),
+        scaling: Scaling::of(schema, &options.training),
         budget: options.false_positive_budget,
     };
     match tuning::search(&prepared.train, &question, cancel, progress) {

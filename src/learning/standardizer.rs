@@ -73,6 +73,12 @@ impl Standardizer {
         Self { mean: vec![0.0; width], sd: vec![1.0; width] }
     }
 
+    /// The same with no deviation below `least`, which has to be positive.
+    pub fn with_deviations_of_at_least(mut self, least: f64) -> Self {
+        self.sd.iter_mut().for_each(|sd| *sd = sd.max(least));
+        self
+    }
+
     /// From rows with their weights, in one pass (West's updating formulas): equal rows in equal order give equal bits.
     /// Rows of another width, with values that are not finite or without a positive weight do not count; where none
     /// counts, it is the identity. A column that is constant gets a standard deviation of 1.

@@ -8,11 +8,11 @@ use crate::detection::activity::HOUR_MS;
 use crate::detection::attempt::{Attempt, Outcome, Timestamp};
 use crate::detection::codec::{Reader, put_count};
 use crate::learning::hindsight::{
-    Case, FrozenLabel, HindsightAnswer, HindsightIndex, HindsightLimits, HindsightStats, Reason,
+    Case, FrozenLabel, HindsightAnswer, HindsightIndex, HindsightLimits, HindsightRule, HindsightStats, Reason,
 };
 use crate::learning::sample::Sample;
 
-/// How long single hours of live events are known: a sample has settled after 24 hours and needs the 24 hours before it;
+/// How long single hours of live events are known: a sample has settled after 24 hours and needs the 24 hours before it, or 27 before that;
 /// another 24 hours are for whoever labels it. Password tags stay as long.
 pub const KEEP_LIVE_MS: i64 = 72 * HOUR_MS;
 /// What happened within this time before the last event may still be on its way: outcomes come late, appends wait.
@@ -162,6 +162,7 @@ impl Memory {
             HindsightAnswer::Unknown(Reason::Unsettled) => false,
             // Another node may know what this one missed, until it forgets; a recording may still be completed.
             HindsightAnswer::Unknown(Reason::Gap) => !sample.historical && sample.ts.plus_millis(KEEP_LIVE_MS) < now,
+            HindsightAnswer::Label(_, HindsightRule::OneOfMany) => false,
             // The day before may still be posted.
             _ if index.leans_on_the_day_after(&Case::from(sample), now) => false,
             _ => HindsightIndex::settled(sample.ts, now),
@@ -230,7 +231,6 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::learning::hindsight::HindsightRule;
 
     const HOUR: i64 = 60;
     const DAY: i64 = 24 * HOUR;

@@ -24,7 +24,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// A label is asked for within a day of settling; an hour leaves many attempts for that.
 const PERIOD: Duration = Duration::from_secs(3600);
-/// Samples asked about in one go: a few milliseconds, in which nothing can be remembered.
+/// Samples asked about in one go: some milliseconds, one walk over all failing addresses included, in which nothing can be
+/// remembered.
 const ASKED_AT_ONCE: usize = 2000;
 
 /// See the module documentation.

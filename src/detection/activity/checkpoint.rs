@@ -18,6 +18,7 @@ use crate::detection::codec::{Fault, Reader, put_count, put_tagged_ip};
 /// Version of the stored form; its first byte.
 /// 2: more kinds, counters with successes. 3: what accounts are known by, autonomous systems.
 /// 4: values of additional features. 5: addresses that begin to fail, one byte of passwords that were right.
+/// 6: no failures and successes of the whole site.
 const VERSION: u8 = 6;
 
 /// Why bytes are not an activity.

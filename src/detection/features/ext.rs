@@ -101,7 +101,7 @@ pub(super) enum Kind {
     PasswordMissing = 128,
     /// 1 if this password failed from this address in the last day, or was tried and had let the user in
     /// ([`View::let_in_before`]), and the user has logged in from this network (or the name may have slipped, see `slipped`),
-    /// or if it is outdated. Not where it merely failed here before, with more others than
+    /// or if it is outdated. Not where it merely failed here before and is no neighbour's, with more others than
     /// [`REPEATED_AMONG_MAX`]: whoever guesses from behind the user's own address repeats some guesses too.
     PasswordRepeatedExcused = 180,
     /// Other users on whom this password was tried in a day. 0 where it is a neighbour's, who may have chosen one that many

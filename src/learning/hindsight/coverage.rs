@@ -63,6 +63,11 @@ impl Coverage {
         self.first.filter(|first| self.forgotten.is_none_or(|forgotten| forgotten <= *first))
     }
 
+    /// Whether something had been seen by `ts`, be it forgotten or not.
+    pub fn begun_by(&self, ts: Timestamp) -> bool {
+        self.first.is_some_and(|first| first <= ts)
+    }
+
     /// Since when anything is known; `None` before the first event.
     pub fn since(&self) -> Option<Timestamp> {
         self.first.map(|first| self.forgotten.map_or(first, |forgotten| forgotten.max(first)))

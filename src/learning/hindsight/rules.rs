@@ -276,18 +276,25 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether, as far as is known by now, a stranger tries once or twice while unusually many do.
+    /// Whether, as far as is known by now, a stranger tries once or twice while unusually many do, and came with them.
     fn one_of_many(&self) -> bool {
-        self.tries_of_day() <= STRANGER_TRIES_MAX
+        let came = self.index.failures.source_since(self.source);
+        came.is_some_and(|first| surge::comes_with(first, self.ts))
+            && self.tries_of_day() <= STRANGER_TRIES_MAX
             && !self.source_lets_in()
             && !self.succeeded_in_range(self.day.to)
             && self.amid_a_surge()
     }
 
-    /// Whether unusually many strangers came within an hour to either side; `false` as long as that is not known.
+    /// Whether unusually many strangers came within an hour to either side; `false` as long as that is not known. Nor in
+    /// the first days: then a model is measured on the latest day too, and labels that follow from the numbers of newcomers
+    /// would praise whoever looks at these.
     fn amid_a_surge(&self) -> bool {
         let seen = Window { from: self.ts.plus_millis(-surge::LOOK_BACK_MS), to: self.hour.to.plus_millis(FINE_MS) };
-        self.now >= seen.to && self.index.coverage.covers(seen) && self.index.newcomers().surge(self.ts)
+        self.now >= seen.to
+            && self.index.coverage.begun_by(self.now.plus_millis(-KNOWN_MS - HOUR_MS))
+            && self.index.coverage.covers(seen)
+            && self.index.newcomers().surge(self.ts)
     }
 
     /// A rule that once it holds holds for good.

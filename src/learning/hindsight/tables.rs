@@ -141,6 +141,11 @@ impl Failures {
         }
     }
 
+    /// The first slice in which a source is known to fail.
+    pub fn source_since(&self, source: IpAddr) -> Option<i32> {
+        Some(self.sources.get(&source)?.rows.first()?.slice)
+    }
+
     /// The sources, each with the first slice in which it is known to fail, in no particular order.
     pub fn sources_since(&self) -> impl Iterator<Item = (&IpAddr, i32)> {
         self.sources.map.iter().filter_map(|(source, users)| Some((source, users.rows.first()?.slice)))

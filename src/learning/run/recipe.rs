@@ -1,7 +1,7 @@
 //! How a model is made of prepared rows: who is fitted to what, and how their votes are joined. Where its thresholds stand is
 //! decided in `operating`.
 //!
-//! A schema that wants standardising is fitted twice. First to the training rows, the network until the later part of
+//! A schema whose models keep a scale is fitted twice. First to the training rows, the network until the later part of
 //! them is no longer told better: that gives the model which is calibrated, measured and judged on the hold-out. Then to
 //! everything, hold-out included, with the same voters and as many epochs: what attackers began to do yesterday must not
 //! wait for a fifth of the memory to pass before it is learnt. Calibration and thresholds are those of the measured model.
@@ -21,10 +21,10 @@ use super::super::explanation::background;
 use super::super::forest::{Forest, ForestError, ForestOptions};
 use super::super::labels::Label;
 use super::super::logistic::{Logistic, LogisticError};
-use super::super::optimizer::Optimizer;
+use super::super::scaling::Scaling;
 use super::super::standardizer::Standardizer;
 use super::super::threshold::Thresholds;
-use super::super::training::{self, Progress, TrainingError, TrainingOptions};
+use super::super::training::{self, Progress, TrainingError};
 use super::operating::set_thresholds;
 use super::{RunError, RunOptions, Tuning, Voters};
 use crate::detection::features::FeatureSchema;
@@ -38,13 +38,6 @@ const ENSEMBLE_GAIN_MIN: f64 = 0.02;
 const FOREST_WEIGHT_MAX: f64 = 3.0;
 /// The weight decay of the logistic regression: the network's own.
 const LOGISTIC_L2: f64 = 1e-4;
-
-/// Whether a network is fitted to standardised values. Only the original's own training is not: what decides lies within a
-/// tenth of the range of its features, where steps of one size for all hardly get anywhere. A model of `compat-6` stays one
-/// that takes its features as they are: its first layer takes the scale in.
-pub(super) fn standardises(schema: &FeatureSchema, options: &TrainingOptions) -> bool {
-    schema.is_unscaled() || matches!(options.optimizer, Optimizer::Adam { .. })
-}
 
 /// What a fit gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,13 +134,9 @@ struct Kitchen<'a> {
 
 impl Kitchen<'_> {
     fn learn(&mut self, rows: &Dataset, validation: &Dataset, last: u32, kinds: &[Kind]) -> Result<Learnt, RunError> {
-        let stored = self.schema.is_unscaled();
-        let columns = standardises(self.schema, &self.options.training).then(|| rows.standardizer(self.schema.len()));
-        let scaled = |rows: &Dataset| match &columns {
-            Some(columns) if stored => rows.standardised(columns),
-            Some(columns) => rows.centred(columns),
-            None => rows.clone(),
-        };
+        let scaling = Scaling::of(self.schema, &self.options.training);
+        let columns = scaling.columns(rows, self.schema.len());
+        let scaled = |rows: &Dataset| scaling.apply(rows, columns.as_ref());
         let crossed = crossing::crossed(rows, self.schema, self.options.training.seed);
         let (mut rows, validation) = (scaled(rows), scaled(validation));
         rows.rows.extend(scaled(&crossed).rows);
@@ -167,7 +156,7 @@ impl Kitchen<'_> {
                     class_weight.correct_network(&mut fitted.network);
                     if let Some(columns) = &columns {
                         training::silence_constants(&mut fitted.network, &rows);
-                        if !stored {
+                        if scaling == Scaling::TakenIn {
                             fitted.network.take_in(columns);
                         }
                     }
@@ -190,7 +179,7 @@ impl Kitchen<'_> {
                 }
             });
         }
-        learnt.standardizer = columns.filter(|_| stored);
+        learnt.standardizer = columns.filter(|_| scaling == Scaling::Stored);
         Ok(learnt)
     }
 

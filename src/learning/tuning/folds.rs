@@ -6,6 +6,7 @@ use crate::learning::class_weight::ClassWeight;
 use crate::learning::dataset::{Dataset, Row};
 use crate::learning::evaluation::{self, Scored};
 use crate::learning::labels::Label;
+use crate::learning::scaling::Scaling;
 use crate::learning::training::{self, TrainingError, TrainingOptions, TrainingRow};
 use crate::numeric;
 
@@ -53,8 +54,8 @@ pub(super) struct Fold {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Said(pub(super) Vec<f64>);
 
-/// Cuts `rows`, which are in the order of time. `scale`: their width, if they are to be standardised.
-pub(super) fn cut(rows: &Dataset, scale: Option<usize>) -> Result<Vec<Fold>, TooLittle> {
+/// Cuts `rows`, which are in the order of time.
+pub(super) fn cut(rows: &Dataset, scaling: Scaling) -> Result<Vec<Fold>, TooLittle> {
     let have = rows.rows.len();
     if have < ROWS_MIN {
         return Err(TooLittle::Rows { have });
@@ -73,7 +74,7 @@ pub(super) fn cut(rows: &Dataset, scale: Option<usize>) -> Result<Vec<Fold>, Too
             let (train, validation) = (&rows.rows[..at(place)], &rows.rows[at(place)..end]);
             enough(train)?;
             enough(validation)?;
-            Ok(Fold::new(train.to_vec(), validation.to_vec(), scale))
+            Ok(Fold::new(train.to_vec(), validation.to_vec(), scaling))
         })
         .collect()
 }
@@ -89,12 +90,11 @@ fn enough(rows: &[Row]) -> Result<(), TooLittle> {
 }
 
 impl Fold {
-    fn new(train: Vec<Row>, validation: Vec<Row>, scale: Option<usize>) -> Self {
+    fn new(train: Vec<Row>, validation: Vec<Row>, scaling: Scaling) -> Self {
         let (train, validation) = (Dataset { rows: train }, Dataset { rows: validation });
-        let Some(width) = scale else { return Self { train, validation, scaled: false } };
-        let standardizer = train.standardizer(width);
-        let (train, validation) = (train.standardised(&standardizer), validation.standardised(&standardizer));
-        Self { train, validation, scaled: true }
+        let columns = scaling.columns(&train, train.rows.first().map_or(0, |row| row.values.len()));
+        let scaled = |rows: &Dataset| scaling.apply(rows, columns.as_ref());
+        Self { train: scaled(&train), validation: scaled(&validation), scaled: columns.is_some() }
     }
 
     #[cfg(test)]

@@ -19,6 +19,7 @@ pub use grid::{Candidate, Fixed};
 pub use table::{Measure, Table, Tried};
 
 use super::dataset::Dataset;
+use super::scaling::Scaling;
 use super::training::{Progress, Stage, TrainingError, TrainingOptions};
 use folds::{Fold, Said};
 
@@ -50,8 +51,8 @@ pub struct Question<'a> {
     pub base: &'a TrainingOptions,
     /// What may not be changed.
     pub fixed: Fixed,
-    /// Width of the rows, if they have to be brought to mean 0 and deviation 1.
-    pub scale: Option<usize>,
+    /// What a training does to the values.
+    pub scaling: Scaling,
     /// False-positive rate at which the recall is told, between 0 and 1.
     pub budget: f64,
 }
@@ -70,7 +71,7 @@ pub fn search(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Table, SearchError> {
     let rows = rows.drawn(ROWS_MAX, question.base.seed);
-    let folds = folds::cut(&rows, question.scale)?;
+    let folds = folds::cut(&rows, question.scaling)?;
     let grid = grid::candidates(question.base, question.fixed);
     let mut search = Search { folds: &folds, question, cancel, progress, done: 0, of: steps(&grid, folds.len()) };
     let mut tried: Vec<Tried> = Vec::new();

@@ -35,7 +35,7 @@ fn quick() -> TrainingOptions {
 }
 
 fn asked(rows: &Dataset, base: &TrainingOptions, fixed: Fixed) -> Result<Table, SearchError> {
-    let question = Question { base, fixed, scale: Some(3), budget: 0.01 };
+    let question = Question { base, fixed, scaling: Scaling::Stored, budget: 0.01 };
     search(rows, &question, &AtomicBool::new(false), &mut |_| {})
 }
 
@@ -45,7 +45,7 @@ fn fourth(number: usize) -> bool {
 
 #[test]
 fn each_fold_is_validated_on_rows_that_are_later_than_all_it_was_trained_on() {
-    let folds = folds::cut(&rows(1000, fourth), None).unwrap();
+    let folds = folds::cut(&rows(1000, fourth), Scaling::AsIs).unwrap();
 
     let mut validated = Vec::new();
     for fold in &folds {
@@ -63,7 +63,7 @@ fn each_fold_is_validated_on_rows_that_are_later_than_all_it_was_trained_on() {
 fn every_candidate_is_measured_and_the_best_of_each_width_through_all_epochs() {
     let mut steps = Vec::new();
     let (rows, base) = (rows(1200, fourth), quick());
-    let question = Question { base: &base, fixed: Fixed::default(), scale: Some(3), budget: 0.01 };
+    let question = Question { base: &base, fixed: Fixed::default(), scaling: Scaling::Stored, budget: 0.01 };
     let table = search(&rows, &question, &AtomicBool::new(false), &mut |step| steps.push(step)).unwrap();
 
     assert_eq!((table.tried.len(), table.folds, table.rows), (27, 3, 1200));
@@ -110,7 +110,7 @@ fn a_search_ends_when_it_is_cancelled() {
     let (cancel, base) = (AtomicBool::new(false), quick());
     let mut steps = 0;
     let rows = rows(800, fourth);
-    let question = Question { base: &base, fixed: Fixed::default(), scale: Some(3), budget: 0.01 };
+    let question = Question { base: &base, fixed: Fixed::default(), scaling: Scaling::Stored, budget: 0.01 };
     let ended = search(&rows, &question, &cancel, &mut |_| {
         steps += 1;
         cancel.store(steps == 5, Ordering::Relaxed);
@@ -153,7 +153,7 @@ fn finalists(folds: &[Fold], gain: impl Fn(usize, &Row) -> f64) -> Vec<(Candidat
 
 #[test]
 fn the_narrowest_within_one_standard_error_of_the_best_wins() {
-    let folds = folds::cut(&rows(1000, fourth), None).unwrap();
+    let folds = folds::cut(&rows(1000, fourth), Scaling::AsIs).unwrap();
     let winner = |gain: &dyn Fn(usize, &Row) -> f64| {
         table::winner(&folds, &finalists(&folds, gain)).map(|candidate| candidate.hidden)
     };
@@ -177,7 +177,7 @@ fn the_narrowest_within_one_standard_error_of_the_best_wins() {
 
 #[test]
 fn nobody_wins_where_nobody_could_be_fitted() {
-    let folds = folds::cut(&rows(1000, fourth), None).unwrap();
+    let folds = folds::cut(&rows(1000, fourth), Scaling::AsIs).unwrap();
     let mut all = finalists(&folds, |_, _| 0.0);
     all[0].1[1] = Said::default();
     assert_eq!(table::winner(&folds, &all).map(|candidate| candidate.hidden), Some(16), "half a fit is none");

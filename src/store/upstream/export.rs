@@ -46,17 +46,12 @@ pub fn export(artifact: &ModelArtifact) -> Result<UpstreamModel, ExportError> {
     let Learner::Network(network) = &voter.learner else { return Err(ExportError::SeveralVoters) };
     let mut network = network.clone();
     if let Some(standardizer) = &artifact.standardizer {
-        for (input, (mean, sd)) in standardizer.mean().iter().zip(standardizer.sd()).enumerate() {
-            // Values lie between 0 and 1: within that the cut must not be reached.
-            if (mean.abs() / sd).max((1.0 - mean).abs() / sd) > CLIP {
-                return Err(ExportError::Scaling);
-            }
-            for unit in 0..network.hidden {
-                let weight = &mut network.w1[unit * network.inputs + input];
-                *weight /= sd;
-                network.b1[unit] -= *weight * mean;
-            }
+        // Values lie between 0 and 1: within that the cut must not be reached.
+        let cut = |(mean, sd): (&f64, &f64)| (mean.abs() / sd).max((1.0 - mean).abs() / sd) > CLIP;
+        if standardizer.mean().iter().zip(standardizer.sd()).any(cut) {
+            return Err(ExportError::Scaling);
         }
+        network.take_in(standardizer);
     }
     match network.activation {
         Activation::Sigmoid => {}

@@ -11,6 +11,7 @@ use crate::learning::dataset::{Counts, Words};
 use crate::learning::feedback::Told;
 use crate::learning::gate::GateOptions;
 use crate::learning::threshold;
+use crate::learning::training::TrainingOptions;
 use crate::learning::tuning::Fixed;
 use crate::numeric::Rng;
 
@@ -172,6 +173,30 @@ fn small_differences() -> Prepared {
     prepared
 }
 
+/// A flag that hardly any row has would be a hundred deviations away from the others.
+#[test]
+fn a_flag_of_two_rows_in_thousands_does_not_decide_alone() {
+    let mut prepared = small_differences();
+    for row in &mut prepared.train.rows {
+        row.values[5] = 0.0;
+    }
+    for place in [10, 20] {
+        prepared.train.rows[place].values[5] = 1.0;
+    }
+    let mut options = RunOptions { profile: "compat-6".into(), ..options(Voters::Network) };
+    options.training.epochs = 50;
+    let fitted = fit(&prepared, &FeatureSchema::compat6(), &options, &AtomicBool::new(false), &mut |_| {});
+    let model = fitted.expect("enough rows").serving;
+
+    for row in prepared.hold_out.rows.iter_mut().take(50) {
+        row.values[5] = 0.0;
+        let without = model.logit(&row.snapshot());
+        row.values[5] = 1.0;
+        let moved = (model.logit(&row.snapshot()) - without).abs();
+        assert!(moved < 8.0, "{moved}");
+    }
+}
+
 #[test]
 fn the_six_features_are_learnt_in_the_tenth_of_their_range_where_they_differ() {
     let prepared = small_differences();
@@ -192,7 +217,7 @@ fn the_six_features_are_learnt_in_the_tenth_of_their_range_where_they_differ() {
     options.training.epochs = 50;
 
     let (right, silent) = of(&options);
-    assert!(right > 0.98 && silent, "{right} {silent}");
+    assert!(right > 0.95 && silent, "{right} {silent}");
     options.training = options.training.plain_descent(0.01);
     assert!(of(&options).0 < 0.9, "the original's training stays the original's");
 }

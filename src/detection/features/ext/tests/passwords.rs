@@ -61,8 +61,17 @@ fn a_guess_that_is_repeated_among_many_is_not_excused() {
         let again = with_tag(tag, at(60));
 
         assert_eq!(value(&activity, &again, "password_repeated_excused"), excused, "{others} {known}");
-        let elsewhere = by(3, with_tag(tag, at(60)));
-        assert_eq!(value(&activity, &elsewhere, "password_repeated_excused"), 0.0, "another user's, never tried");
+    }
+
+    // A name that never logged in, with the password of somebody who does here.
+    for (tag, excused) in [(8, 0.0), (7, 1.0)] {
+        let mut activity = Activity::default();
+        succeeds(&mut activity, &by(2, with_tag(7, at(-DAY))));
+        for other in [tag, 101, 102, 103, 104, 105] {
+            fails(&mut activity, &by(3, with_tag(other, at(0))));
+        }
+        let again = by(3, with_tag(tag, at(60)));
+        assert_eq!(value(&activity, &again, "password_repeated_excused"), excused, "{tag}");
     }
 }
 
