@@ -28,6 +28,9 @@ pub struct Seen<'a> {
     pub values: &'a [f32],
     /// Importance, above 0; 1 for a live attempt.
     pub weight: f64,
+    /// Whether it is legitimate, as far as is known. What is not says nothing of legitimate traffic, however it looks to a
+    /// model that has not learnt it yet.
+    pub harmless: bool,
 }
 
 /// How the training rows were distributed. Belongs to the model that was trained on them.
@@ -37,7 +40,7 @@ pub struct Reference {
     names: Vec<String>,
     /// Which of them can raise an alarm.
     telling: Vec<bool>,
-    /// Rows with a probability up to this are taken for legitimate.
+    /// Harmless rows with a probability up to this are taken for legitimate.
     cut: f64,
     all: Part,
     legit: Part,
@@ -64,6 +67,7 @@ struct Scored<'a> {
     values: &'a [f32],
     probability: f64,
     weight: f64,
+    harmless: bool,
 }
 
 /// Indices of one set of rows.
@@ -155,15 +159,16 @@ fn tells(name: &str, group: Group) -> bool {
 }
 
 impl Reference {
-    /// Learns the distributions of training rows, each as wide as `schema`. `probability` is the model's; up to `cut` a row
-    /// is taken for legitimate.
+    /// Learns the distributions of training rows, each as wide as `schema`. `probability` is the model's; up to `cut` a
+    /// harmless row is taken for legitimate.
     pub fn new(schema: &FeatureSchema, rows: &[Seen<'_>], cut: f64, probability: impl Fn(&[f32]) -> f64) -> Self {
         let telling: Vec<bool> =
             schema.names().iter().zip(schema.groups()).map(|(name, group)| tells(name, *group)).collect();
         let features: Vec<Bins> =
             (0..schema.len()).map(|at| Bins::new(rows, |row| value(row.values, at), |row| row.weight)).collect();
         let scored = scored(rows, &telling, &features, probability);
-        let legit: Vec<Scored<'_>> = scored.iter().filter(|row| row.probability <= cut).copied().collect();
+        let legit: Vec<Scored<'_>> =
+            scored.iter().filter(|row| row.harmless && row.probability <= cut).copied().collect();
         let legit_features =
             (0..schema.len()).map(|at| Bins::new(&legit, |row| value(row.values, at), |row| row.weight)).collect();
         Self {
@@ -179,7 +184,8 @@ impl Reference {
     /// as 0.
     pub fn compare(&self, rows: &[Seen<'_>], probability: impl Fn(&[f32]) -> f64) -> Drift {
         let scored = scored(rows, &self.telling, &self.all.features, &probability);
-        let legit: Vec<Scored<'_>> = scored.iter().filter(|row| row.probability <= self.cut).copied().collect();
+        let legit: Vec<Scored<'_>> =
+            scored.iter().filter(|row| row.harmless && row.probability <= self.cut).copied().collect();
         let mut of_legit = self.shift(&self.legit, &legit);
         let features = of_legit.iter_mut().flat_map(|shift| &mut shift.features).enumerate();
         for (at, feature) in features.filter(|(_, feature)| feature.telling && feature.psi > Drift::STRONG) {
@@ -231,7 +237,7 @@ fn scored<'a>(
                 *value = *median;
             }
         }
-        Scored { values: row.values, probability: probability(&values), weight: row.weight }
+        Scored { values: row.values, probability: probability(&values), weight: row.weight, harmless: row.harmless }
     };
     rows.iter().map(scored).collect()
 }

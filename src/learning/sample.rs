@@ -384,7 +384,7 @@ pub(crate) mod tests {
         let mut bytes = sample(3, false).encode();
         // Version, outcome, time, request, address, user, day.
         let flags = 1 + 1 + 8 + 16 + 5 + 16 + 8;
-        for (flag, code) in [(flag::RULE, 18), (flag::NOTHING, 6), (flag::RULE | flag::NOTHING, 0), (8, 0), (0, 1)] {
+        for (flag, code) in [(flag::RULE, 19), (flag::NOTHING, 6), (flag::RULE | flag::NOTHING, 0), (8, 0), (0, 1)] {
             (bytes[flags], bytes[flags + 1]) = (flag, code);
             assert_eq!(Sample::decode(&bytes), Err(SampleError::Malformed), "{flag} {code}");
         }

@@ -19,7 +19,7 @@ fn traffic(seed: u64, count: usize, attacks: f64, shift: f64) -> Vec<Vec<f32>> {
 }
 
 fn seen(rows: &[Vec<f32>]) -> Vec<Seen<'_>> {
-    rows.iter().map(|values| Seen { values, weight: 1.0 }).collect()
+    rows.iter().map(|values| Seen { values, weight: 1.0, harmless: true }).collect()
 }
 
 /// A model: many failures are an attack, and the flag matters a little.
@@ -192,4 +192,21 @@ fn weights_count_like_rows_and_a_reference_survives_json() {
     let json = serde_json::to_string(&by_weight).expect("plain data");
     let back: Reference = serde_json::from_str(&json).expect("its own words");
     assert_eq!((back.names, back.all.rows, back.legit.rows), (by_weight.names, 2000, by_weight.legit.rows));
+}
+
+/// A campaign that the model has not learnt yet looks legitimate to it, but is known by now.
+#[test]
+fn what_is_known_as_an_attack_is_no_drift_of_legitimate_traffic_however_it_looks() {
+    let reference = reference(&traffic(1, 5000, 0.1, 0.0));
+    let (ordinary, campaign) = (traffic(2, 2000, 0.1, 0.0), traffic(3, 2000, 0.0, 0.3));
+    let level = |harmless| {
+        let campaign = campaign.iter().map(|values| Seen { values, weight: 1.0, harmless });
+        let rows: Vec<Seen<'_>> = seen(&ordinary).into_iter().chain(campaign).collect();
+        let drift = reference.compare(&rows, score);
+        (drift.level(), drift.legit.map_or(0, |shift| shift.rows) < 2000)
+    };
+
+    assert_eq!(level(true), (Level::Alarm, false));
+    let (known, only_the_ordinary) = level(false);
+    assert!(known != Level::Alarm && only_the_ordinary, "{known:?}");
 }

@@ -137,7 +137,11 @@ fn flips(live: &[Latest], challenger: &ModelArtifact, champion: Option<&ModelArt
 fn drift(reference: &Reference, champion: &ModelArtifact, live: &[Latest]) -> Drift {
     let seen: Vec<Seen<'_>> = live
         .iter()
-        .map(|latest| Seen { values: &latest.values[..champion.model.inputs().min(latest.values.len())], weight: 1.0 })
+        .map(|latest| Seen {
+            values: &latest.values[..champion.model.inputs().min(latest.values.len())],
+            weight: 1.0,
+            harmless: latest.harmless,
+        })
         .collect();
     reference.compare(&seen, |values| champion.probability(values))
 }

@@ -209,8 +209,11 @@ impl Kitchen<'_> {
     fn reference(&self, artifact: &ModelArtifact) -> Option<Reference> {
         let rows: Vec<&Row> = self.prepared.hold_out.rows.iter().chain(&self.prepared.fresh.rows).collect();
         let snapshots: Vec<Vec<f32>> = rows.iter().map(|row| row.snapshot()).collect();
-        let seen: Vec<Seen<'_>> =
-            rows.iter().zip(&snapshots).map(|(row, values)| Seen { values, weight: row.represents }).collect();
+        let seen: Vec<Seen<'_>> = rows
+            .iter()
+            .zip(&snapshots)
+            .map(|(row, values)| Seen { values, weight: row.represents, harmless: row.label == Label::Legit })
+            .collect();
         let probability = |values: &[f32]| artifact.probability(values);
         (!seen.is_empty()).then(|| Reference::new(self.schema, &seen, LOOKS_LEGITIMATE, probability))
     }
