@@ -195,15 +195,15 @@ impl<'a> View<'a> {
                 state => undecided.push((given.label, state)),
             }
         }
-        HindsightAnswer::Unknown(if undecided.iter().any(|(_, state)| *state == State::Lost) {
-            Reason::Gap
+        if undecided.iter().any(|(_, state)| *state == State::Lost) {
+            HindsightAnswer::Unknown(Reason::Gap)
         } else if undecided.is_empty() {
-            Reason::NoRule
+            HindsightAnswer::Unknown(Reason::NoRule)
         } else if self.one_of_many() {
-            return label(HindsightRule::OneOfMany);
+            label(HindsightRule::OneOfMany)
         } else {
-            Reason::Unsettled
-        })
+            HindsightAnswer::Unknown(Reason::Unsettled)
+        }
     }
 
     fn state(&self, rule: HindsightRule) -> State {
