@@ -17,7 +17,7 @@ pub use self::given::{Examined, examine_given};
 pub use self::recipe::{Fitted, fit};
 
 use self::examination::{Evidence, Latest, examine};
-use self::heeding::{Heeded, fit_heeding};
+use self::heeding::{Heeded, fit_heeding, fit_unrefused};
 use super::artifact::ModelArtifact;
 use super::cost::ThresholdFrom;
 use super::dataset;
@@ -181,14 +181,17 @@ pub fn run(
         Ok(found) => found,
         Err(reason) => return Ok(RunOutcome::NotEnoughData { reason: reason.to_string() }),
     };
-    let Heeded { prepared, fitted, set_aside, unheeded } = fit_heeding(prepared, schema, &options, cancel, progress)?;
+    let heeded = fit_heeding(prepared, schema, &options, cancel, progress)?;
+    let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
+    let canaries = site_canaries::of_site(canaries, schema, &heeded.prepared.hold_out, options.training.seed);
+    let evidence = Evidence { canaries: &canaries, live: &live };
+    let judge = |fitted: &Fitted, trained_on: &dataset::Dataset, prepared: &dataset::Prepared| {
+        examine(fitted, champion, prepared, &measure(&fitted.measured, trained_on), &evidence, options.gate)
+    };
+    let (heeded, judgement) = fit_unrefused(heeded, schema, &options, cancel, progress, &judge)?;
+    let Heeded { prepared, fitted, set_aside, unheeded } = heeded;
     let notes = Notes { tuning, feedback: prepared.told, unheeded };
     let samples = prepared.counts.train;
-    let training = measure(&fitted.measured, &prepared.train);
-    let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
-    let canaries = site_canaries::of_site(canaries, schema, &prepared.hold_out, options.training.seed);
-    let evidence = Evidence { canaries: &canaries, live: &live };
-    let judgement = examine(&fitted, champion, &prepared, &training, &evidence, options.gate);
     let reason = [Some(judgement.reason()), set_aside].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let Fitted { measured, serving } = fitted;
     Ok(match judgement.verdict {

@@ -11,15 +11,26 @@ use std::sync::atomic::AtomicBool;
 
 use super::super::artifact::ModelArtifact;
 use super::super::dataset::{Dataset, Prepared};
-use super::super::evaluation;
+use super::super::evaluation::{self, Confusion};
+use super::super::gate::{Judgement, Verdict};
 use super::super::training::Progress;
+use super::operating::BLOCK_MIN;
 use super::{Fitted, RunError, RunOptions, fit};
 use crate::detection::features::FeatureSchema;
 
-/// Share of the held-out attacks that words may cost, found at the same share of false positives. Held-out rows are those
-/// that labels could be given to, the easier ones: on two generated sites wrong words that cost .8 and 1.4 points of these
-/// cost 2.5 and 8.7 points of all attacks, and right ones at most .3 points of these.
+/// Share of the held-out attacks that words may cost, found at the same share of false positives or at the lowest block
+/// threshold, whichever is more. Held-out rows are those that labels could be given to, the easier ones: on two generated
+/// sites wrong words that cost .8 and 1.4 points of these at the same share cost 2.5 and 8.7 points of all attacks, and right
+/// ones at most .3 points of these. On a third honest failures called attacks cost .15 points at the same share, .45 at the
+/// lowest threshold, and 3 points of all attacks; right ones on five sites .4 at most. At each model's own threshold right
+/// ones cost up to 1.6, because it moves with single rows.
 const COST_MAX: f64 = 0.005;
+/// To lose fewer attacks than this is chance, whatever the share: on generated sites of 200 to 400 people right words cost up to
+/// nine held-out ones, wrong ones up to 120.
+const ATTACKS_MIN: f64 = 10.0;
+/// A share of false positives that allows fewer than so many is a place between single rows: right words cost up to 12 points
+/// there on a generated site of 400 people.
+const FALSE_POSITIVES_MIN: f64 = 10.0;
 /// By how much words may raise the log-loss on the held-out rows, as a share of it. Words that shake what the model was sure
 /// of cost attacks at its threshold and not always in its ranking: on generated sites users accused of attacks raised it by
 /// 41 to 57 % and cost 2.0 to 3.4 points of all attacks, and right words raised it by 20 % at most.
@@ -78,23 +89,74 @@ pub(super) fn fit_heeding(
         Ok::<_, RunError>((price <= 1.0).then_some((price, part, fitted)))
     };
     let (part, fitted) = heard(&parties(&prepared), &mut fit_with)?.unwrap_or((silent, control));
-    let unheeded: BTreeSet<&String> = prepared.words.said.values().map(|(author, _)| author).collect();
-    let still: BTreeSet<&String> = part.words.said.values().map(|(author, _)| author).collect();
-    let unheeded: Vec<String> = unheeded.difference(&still).map(|author| (*author).clone()).collect();
-    let set_aside = format!(
-        "{} feedback items of {} authors are set aside: with all items the model finds {:.1} points less of the held-out \
-         attacks, where {:.1} alone is too many, and its log-loss on the held-out rows is {:.5} instead of {:.5}, where {:.0} % \
-         more alone is too much; together that is {:.1} times what is allowed; the list of feedback shows which",
-        part.told.set_aside,
-        unheeded.len(),
-        (without.recall - with.recall) * 100.0,
-        COST_MAX * 100.0,
+    let [at_budget, at_lowest] = with.lost(&without).map(|lost| lost * 100.0);
+    let why = format!(
+        "with all items the model finds {at_budget:.1} points less of the held-out attacks at the same share of false \
+         positives and {at_lowest:.1} at a probability of {BLOCK_MIN}, where {:.1} alone is too many, and its log-loss on the \
+         held-out rows is {:.5} instead of {:.5}, where {:.0} % more alone is too much; together that is {:.1} times what is \
+         allowed",
+        COST_MAX.max(ATTACKS_MIN / without.attacks) * 100.0,
         with.loss,
         without.loss,
         LOSS_MAX * 100.0,
         with.price(&without)
     );
-    Ok(Heeded { prepared: part, fitted, set_aside: Some(set_aside), unheeded })
+    Ok(Heeded::without_some(part, fitted, &prepared, &why))
+}
+
+/// Asks again where the gate refuses a challenger: is it refused because of what people said? Then as few words as possible
+/// are set aside. Whoever can give feedback could otherwise stop the learning of a site. `judge` takes models and
+/// the rows that they were fitted to; words that are held out go on being asked, also of models without words.
+///
+/// # Errors
+/// When `cancel` is raised or the numbers stop being finite.
+pub(super) fn fit_unrefused(
+    heeded: Heeded,
+    schema: &FeatureSchema,
+    options: &RunOptions,
+    cancel: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+    judge: &dyn Fn(&Fitted, &Dataset, &Prepared) -> Judgement,
+) -> Result<(Heeded, Judgement), RunError> {
+    let prepared = &heeded.prepared;
+    let judgement = judge(&heeded.fitted, &prepared.train, prepared);
+    let silent = if judgement.verdict == Verdict::Refuse { prepared.without_words() } else { None };
+    let Some(silent) = silent else { return Ok((heeded, judgement)) };
+    let control = fit(&silent, schema, options, cancel, progress)?;
+    let unheard = judge(&control, &silent.train, prepared);
+    if unheard.verdict == Verdict::Refuse {
+        return Ok((heeded, judgement));
+    }
+    let mut fit_with = |heard: &BTreeSet<&str>| {
+        let Some(part) = prepared.with_words_of(|author| heard.contains(author)) else { return Ok(None) };
+        let fitted = fit(&part, schema, options, cancel, progress)?;
+        let refused = judge(&fitted, &part.train, prepared).verdict == Verdict::Refuse;
+        Ok::<_, RunError>((!refused).then_some((0.0, part, fitted)))
+    };
+    let (part, fitted) = heard(&parties(prepared), &mut fit_with)?.unwrap_or((silent, control));
+    let unrefused = judge(&fitted, &part.train, prepared);
+    let why = format!("with all items the model is refused ({})", judgement.reason());
+    let earlier = heeded.set_aside.as_deref();
+    let why = earlier.into_iter().chain([why.as_str()]).collect::<Vec<_>>().join("; ");
+    let mut told = Heeded::without_some(part, fitted, prepared, &why);
+    told.unheeded = heeded.unheeded.iter().cloned().chain(told.unheeded).collect::<BTreeSet<_>>().into_iter().collect();
+    Ok((told, unrefused))
+}
+
+impl Heeded {
+    /// Models of the part of `prepared` that is left when some words are set aside, and why they are.
+    fn without_some(part: Prepared, fitted: Fitted, prepared: &Prepared, why: &str) -> Self {
+        let authors = |prepared: &Prepared| -> BTreeSet<String> {
+            prepared.words.said.values().map(|(author, _)| author.clone()).collect()
+        };
+        let unheeded: Vec<String> = authors(prepared).difference(&authors(&part)).cloned().collect();
+        let set_aside = format!(
+            "{} feedback items of {} authors are set aside: {why}; the list of feedback shows which",
+            part.told.set_aside,
+            unheeded.len(),
+        );
+        Self { prepared: part, fitted, set_aside: Some(set_aside), unheeded }
+    }
 }
 
 /// Who is judged as one: each author with many words, and all others together. The order is always the same.
@@ -153,35 +215,53 @@ fn heard(
 /// What a model makes of the rows that nobody spoke of.
 #[derive(Debug, Clone, Copy)]
 struct Found {
-    /// Share of the attacks found at the budget of false positives.
-    recall: f64,
+    /// Held-out attacks.
+    attacks: f64,
+    /// Share of the attacks found at the budget of false positives; `None` where too few are legitimate to measure it.
+    recall: Option<f64>,
+    /// Share of the attacks found at the lowest block threshold; `None` where probabilities are no odds.
+    sure: Option<f64>,
     /// Log-loss.
     loss: f64,
 }
 
 impl Found {
-    /// `None` where too few of these rows are legitimate, or none is an attack.
+    /// `None` where a class is missing.
     fn on(model: &ModelArtifact, hold_out: &Dataset, budget: f64) -> Option<Self> {
         let rows = Dataset { rows: hold_out.rows.iter().filter(|row| !row.from_feedback).cloned().collect() };
         let scored = rows.scored(|row| model.logit(&row.snapshot()));
-        let negatives = scored.iter().filter(|row| !row.attack).count();
-        // A rate that not even one false positive would reach cannot be measured.
-        if (negatives as f64) * budget < 1.0 {
+        let attacks = scored.iter().filter(|row| row.attack).count();
+        let legit = scored.len() - attacks;
+        if attacks == 0 || legit == 0 {
             return None;
         }
         let probable = rows.scored(|row| model.probability(&row.snapshot()));
-        Some(Self { recall: evaluation::tpr_at_fpr(&scored, budget)?, loss: evaluation::log_loss(&probable)? })
+        let measurable = (legit as f64) * budget >= FALSE_POSITIVES_MIN;
+        Some(Self {
+            attacks: attacks as f64,
+            recall: if measurable { evaluation::tpr_at_fpr(&scored, budget) } else { None },
+            sure: model.standardizer.as_ref().and_then(|_| Confusion::at(&probable, BLOCK_MIN).recall()),
+            loss: evaluation::log_loss(&probable)?,
+        })
+    }
+
+    /// Shares of the attacks that `without` finds and this does not, on balance: at the budget, and at the lowest threshold.
+    fn lost(self, without: &Self) -> [f64; 2] {
+        let lost =
+            |before: Option<f64>, after: Option<f64>| before.zip(after).map_or(0.0, |(before, after)| before - after);
+        [lost(without.recall, self.recall), lost(without.sure, self.sure)]
     }
 
     /// What words cost that made this of `without`, in parts of what they may; 1 is just allowed, below 0 they pay.
     ///
     /// What is lost in both ways adds up: honest failures that one author called attacks cost four fifths of the attacks
     /// and nine tenths of the log-loss that they might, each for itself, and 2.2 points of all attacks. Right ones came to
-    /// .67 of both together.
+    /// .85 of both together. In both measures of attacks the same ones are lost, so the worse of them counts.
     fn price(self, without: &Self) -> f64 {
         let grown = self.loss - without.loss;
         let loss = (grown / (LOSS_MAX * without.loss).max(f64::MIN_POSITIVE)).min(grown / LOSS_MIN);
-        let recall = (without.recall - self.recall) / COST_MAX;
+        let [at_budget, at_lowest] = self.lost(without);
+        let recall = at_budget.max(at_lowest) / COST_MAX.max(ATTACKS_MIN / without.attacks);
         if recall > 0.0 && loss > 0.0 { recall + loss } else { recall.max(loss) }
     }
 }

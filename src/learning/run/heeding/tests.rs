@@ -6,6 +6,7 @@ use super::super::super::labels::{Label, LabelPolicy, Labelled};
 use super::super::super::sample::tests::{feedback, sample};
 use super::super::super::sample::{Feedback, Sample};
 use super::*;
+use crate::detection::attempt::RequestKey;
 use crate::learning::training::TrainingOptions;
 
 const ROWS: u64 = 6000;
@@ -134,20 +135,99 @@ fn many_authors_of_a_word_each_are_judged_together() {
     assert_eq!(parties(many), [1, 1, 1, 1, 1, 2], "five fits, and one for the rest");
 }
 
+const WITHOUT: Found = Found { attacks: 4000.0, recall: Some(0.95), sure: Some(0.9), loss: 0.004 };
+
 #[test]
 fn words_cost_in_the_attacks_that_are_found_or_in_how_sure_the_model_is() {
-    let without = Found { recall: 0.95, loss: 0.004 };
-    let price = |recall: f64, loss: f64| Found { recall, loss }.price(&without);
+    let price = |recall: f64, loss: f64| Found { recall: Some(recall), loss, ..WITHOUT }.price(&WITHOUT);
 
     assert!((price(0.945, 0.004) - 1.0).abs() < 1e-9 && price(0.944, 0.004) > 1.0 && price(0.946, 0.004) < 1.0);
     assert!((price(0.95, 0.0052) - 1.0).abs() < 1e-9 && price(0.96, 0.0053) > 1.0 && price(0.96, 0.0051) < 1.0);
     assert!(price(0.946, 0.0042) < 1.0 && price(0.946, 0.0047) > 1.0, "both together");
-    assert!(price(0.96, 0.003) < 0.0, "they pay");
     assert!(price(0.945, 0.003) == price(0.945, 0.004), "a gain pays for nothing else");
     // Of next to nothing a share is chance.
-    let sure = Found { recall: 0.95, loss: 0.0 };
-    assert!(Found { recall: 0.95, loss: 0.0009 }.price(&sure) < 1.0);
-    assert!(Found { recall: 0.95, loss: 0.0011 }.price(&sure) > 1.0);
+    let sure = Found { loss: 0.0, ..WITHOUT };
+    assert!(Found { loss: 0.0009, ..sure }.price(&sure) < 1.0);
+    assert!(Found { loss: 0.0011, ..sure }.price(&sure) > 1.0);
+}
+
+#[test]
+fn words_cost_in_the_attacks_that_the_model_is_no_longer_sure_of() {
+    let price = |recall: f64, sure: Option<f64>, loss: f64| {
+        Found { recall: Some(recall), sure, loss, ..WITHOUT }.price(&WITHOUT)
+    };
+
+    assert!(price(0.95, Some(0.894), 0.004) > 1.0 && price(0.95, Some(0.896), 0.004) < 1.0);
+    assert!(price(0.946, Some(0.896), 0.004) < 1.0, "the same attacks are lost in both, and counted once");
+    assert!(price(0.95, Some(0.896), 0.0047) > 1.0, "together with the log-loss");
+    assert!(price(0.96, Some(0.91), 0.003) < 0.0, "they pay");
+    assert!(price(0.95, None, 0.004).abs() < 1e-9, "probabilities that are no odds are not asked");
+}
+
+#[test]
+fn a_few_attacks_are_chance() {
+    let without = Found { attacks: 200.0, ..WITHOUT };
+    let price = |lost: f64| Found { sure: Some(0.9 - lost / 200.0), ..without }.price(&without);
+
+    assert!(price(9.0) < 1.0 && price(11.0) > 1.0, "{} {}", price(9.0), price(11.0));
+}
+
+#[test]
+fn what_cannot_be_measured_is_not_asked() {
+    let prepared = dataset::build(samples(), Vec::new(), &Truth, &schema(), 10_000, 1).expect("enough rows");
+    let fitted = fit(&prepared, &schema(), &options(), &AtomicBool::new(false), &mut |_| {}).expect("fits");
+    let on = |rows: &Dataset, budget: f64| Found::on(&fitted.measured, rows, budget);
+    let of = |attack: bool| {
+        let rows = prepared.hold_out.rows.iter().filter(|row| (row.label == Label::Attack) == attack);
+        Dataset { rows: rows.cloned().collect() }
+    };
+
+    let legit = of(false).rows.len() as f64;
+    assert!(on(&prepared.hold_out, 10.5 / legit).is_some_and(|found| found.recall.is_some()));
+    assert!(on(&prepared.hold_out, 9.5 / legit).is_some_and(|found| found.recall.is_none()));
+    assert!(on(&of(false), 0.1).is_none() && on(&of(true), 0.1).is_none(), "one class");
+}
+
+/// What is refused where words of these authors were learnt from.
+fn unrefused(words: Vec<Feedback>, refused: &'static [&'static str]) -> (Heeded, Judgement) {
+    let prepared = dataset::build(samples(), words, &Truth, &schema(), 10_000, 1).expect("enough rows");
+    let never = AtomicBool::new(false);
+    let fitted = fit(&prepared, &schema(), &options(), &never, &mut |_| {}).expect("fits");
+    let authors: std::collections::BTreeMap<RequestKey, String> =
+        prepared.words.said.iter().map(|(request, (author, _))| (*request, author.clone())).collect();
+    let heeded = Heeded { prepared, fitted, set_aside: None, unheeded: Vec::new() };
+    let judge = |_: &Fitted, rows: &Dataset, asked: &Prepared| {
+        assert_eq!(asked.words.said.len(), authors.len(), "held-out words are asked, whatever was learnt");
+        let mut said = rows.rows.iter().filter(|row| row.from_feedback).map(|row| authors[&row.request].as_str());
+        let verdict = if said.any(|author| refused.contains(&author)) || refused.contains(&"everybody") {
+            Verdict::Refuse
+        } else {
+            Verdict::Promote
+        };
+        Judgement { verdict, watch_only: false, compared: true, criteria: Vec::new() }
+    };
+    fit_unrefused(heeded, &schema(), &options(), &never, &mut |_| {}, &judge).expect("fits")
+}
+
+#[test]
+fn words_that_the_gate_refuses_a_model_for_are_set_aside_and_the_others_count() {
+    let said = || [words_of("mallory", 53, true, 0, 12), words_of("c", 100, false, 100, 6)].concat();
+
+    let (heeded, judgement) = unrefused(said(), &["mallory"]);
+    assert_eq!((judgement.verdict, heeded.unheeded.as_slice()), (Verdict::Promote, ["mallory".to_owned()].as_slice()));
+    assert_eq!((heeded.prepared.told.counted, heeded.prepared.told.set_aside), (6, 12));
+    assert!(heeded.set_aside.is_some_and(|told| told.starts_with("12 feedback items of 1 authors are set aside: ")));
+
+    let (heeded, judgement) = unrefused(said(), &["mallory", "c"]);
+    assert_eq!((judgement.verdict, heeded.prepared.told.counted), (Verdict::Promote, 0));
+}
+
+#[test]
+fn a_model_that_is_refused_for_something_else_keeps_its_words() {
+    let (heeded, judgement) = unrefused(words_of("c", 100, false, 100, 6), &["everybody"]);
+
+    assert_eq!((judgement.verdict, heeded.set_aside), (Verdict::Refuse, None));
+    assert_eq!(heeded.prepared.told.counted, 6);
 }
 
 #[test]
