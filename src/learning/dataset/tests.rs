@@ -30,6 +30,26 @@ fn the_hold_out_is_later_than_everything_that_is_trained_on() {
 }
 
 #[test]
+fn after_quiet_days_the_last_attacks_are_held_out_as_well() {
+    // A campaign in the first half, and nothing but logins after it.
+    let mut quiet = samples(500, 1_000_000);
+    for (_, sample) in &mut quiet[100..150] {
+        sample.outcome = crate::detection::attempt::Outcome::Failure;
+    }
+    let last_of_campaign = quiet[149].1.ts;
+    let prepared = prepared(quiet, Vec::new(), 10_000).expect("enough");
+
+    let attacks = |rows: &Dataset| -> Vec<Timestamp> {
+        rows.rows.iter().filter(|row| row.label == Label::Attack).map(|row| row.ts).collect()
+    };
+    let (learnt, held_out) = (attacks(&prepared.train), attacks(&prepared.hold_out));
+    assert_eq!((learnt.len(), held_out.len()), (41, 10), "the first sample fails, too");
+    assert!(learnt.iter().all(|ts| ts < &held_out[0]) && held_out.last() == Some(&last_of_campaign));
+    assert_eq!(prepared.hold_out.rows.len(), 110);
+    assert!(prepared.hold_out.rows.is_sorted_by_key(|row| row.ts));
+}
+
+#[test]
 fn d38_too_few_and_one_class_are_named() {
     assert_eq!(prepared(samples(99, 3), Vec::new(), 1000), Err(NotEnoughData::TooFew { have: 99 }));
     assert!(prepared(samples(100, 3), Vec::new(), 1000).is_ok());
