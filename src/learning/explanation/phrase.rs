@@ -152,7 +152,7 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
         "password_repeated_excused" => flag(
             "repeated",
             "the same password again from a network of the user, or with an unknown name from where somebody logs in",
-            "not a repeated password that would be excused here",
+            "not the same password again from where that is usual",
         ),
         // Not counted for a neighbour's, so that nothing is to be said of it.
         "password_other_users_24h" if value == 0.0 && all.is("password_of_neighbour") => None,
@@ -161,8 +161,10 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
             said("spread", format!("this password was tried on {users} in the last day"))
         }
         "user_guesses_24h" | "user_address_guesses_24h" if value == 0.0 => None,
-        "user_guesses_24h" => guesses("at this account in the last day"),
-        "user_address_guesses_24h" => guesses("at this account from this address in the last day"),
+        "user_guesses_24h" => guesses("at this account in the last day, this attempt included"),
+        "user_address_guesses_24h" => {
+            guesses("at this account from this address in the last day, this attempt included")
+        }
 
         "password_outdated" | "password_of_neighbour" if all.is("password_missing") => None,
         "password_outdated" => flag(
@@ -181,11 +183,12 @@ pub(super) fn phrase<'a>(name: &'a str, value: f64, all: &'a Evidence) -> Option
             said("strangers", format!("{addresses} without a login began to fail anywhere in the last hour"))
         }
         "site_failing_addresses_excess" => {
-            let more = if value < 0.0 { "fewer" } else { "more" };
-            said(
-                "strangers",
-                format!("{more} addresses without a login began to fail in the last hour than over the day"),
-            )
+            let compared = match value {
+                ..0.0 => "fewer addresses without a login began to fail in the last hour than over the day",
+                0.0 => "no more addresses without a login began to fail in the last hour than over the day",
+                _ => "more addresses without a login began to fail in the last hour than over the day",
+            };
+            said("strangers", compared.to_owned())
         }
 
         "protocol_new" if all.is("protocol_missing") => None,

@@ -97,6 +97,15 @@ fn whom_a_neighbours_password_was_tried_on_is_told_only_where_it_was_counted() {
 }
 
 #[test]
+fn an_ordinary_hour_has_no_more_failing_addresses_than_others() {
+    let empty = Evidence::default();
+    let said = |excess| phrase("site_failing_addresses_excess", excess, &empty).expect("always said").text;
+
+    assert!(said(0.0).starts_with("no more "), "{}", said(0.0));
+    assert!(said(-0.2).starts_with("fewer ") && said(0.2).starts_with("more "));
+}
+
+#[test]
 fn nothing_is_said_of_what_the_request_does_not_tell() {
     let schema = FeatureSchema::ext();
     let flags = ["asn_missing", "country_missing", "user_agent_missing", "client_id_missing", "protocol_missing"];
