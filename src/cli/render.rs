@@ -90,13 +90,28 @@ pub fn evaluation(evaluation: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Who or what set learning mode, when and why; empty where nobody did.
+/// Why a node has no say, where not the fleet's switch is the cause.
+pub fn mode_cause(node: &Value) -> &'static str {
+    match (node["enabled"].as_bool(), node["dry_run"].as_bool(), node["trained"].as_bool()) {
+        (Some(false), ..) => " (ml.enabled is false on this node: the static result counts)",
+        (_, Some(true), _) => " (dry_run is set on this node)",
+        (_, _, Some(false)) => " (no model is trained yet)",
+        _ => "",
+    }
+}
+
+/// Who or what set learning mode, to what, when and why; empty where nobody did.
 pub fn mode_setting(mode: &Value) -> String {
     if mode["cause"].is_null() {
         return String::new();
     }
     let reason = mode["reason"].as_str().map_or_else(String::new, |reason| format!(": {reason}"));
-    format!("; the fleet's switch was set by {} at {}{reason}", text(&mode["cause"]), text(&mode["since"]))
+    let to = match mode["switched_on"].as_bool() {
+        Some(true) => " to on",
+        Some(false) => " to off",
+        None => "",
+    };
+    format!("; the fleet's switch was set{to} by {} at {}{reason}", text(&mode["cause"]), text(&mode["since"]))
 }
 
 /// What a search tried: one line for each candidate, the chosen one marked.
@@ -135,7 +150,8 @@ pub fn status(status: &Value) -> Result<(), Failure> {
         out!("prior: the shipped model scores, and only watches");
     }
     let on = status["learning_mode"].as_bool().unwrap_or(true);
-    out!("learning mode: {}{}", if on { "on" } else { "off" }, mode_setting(&status["mode"]));
+    let (why, set) = (mode_cause(status), mode_setting(&status["mode"]));
+    out!("learning mode: {}{why}{set}", if on { "on" } else { "off" });
     let candidate = &status["candidate"];
     if !candidate.is_null() {
         out!(

@@ -97,12 +97,7 @@ pub fn learning_mode(common: &Common, mode: Option<Switch>) -> Done {
         Some(mode) => client.put("/v1/learning-mode", &json!({ "enabled": matches!(mode, Switch::On) }))?,
     };
     let on = answer["learning_mode"].as_bool().unwrap_or(true);
-    let why = match (answer["dry_run"].as_bool(), answer["trained"].as_bool()) {
-        (Some(true), _) => " (dry_run is set on this node)",
-        (_, Some(false)) => " (no model is trained yet)",
-        _ => "",
-    };
-    let set = render::mode_setting(&answer);
+    let (why, set) = (render::mode_cause(&answer), render::mode_setting(&answer));
     said(common, &answer, &format!("learning mode is {}{why}{set}", if on { "on" } else { "off" }))
 }
 

@@ -81,7 +81,10 @@ impl ControlHandle {
             FeedbackAppended::Full => {
                 self.metrics.feedback("full");
                 let age = humantime::format_duration(self.config.load().limits.feedback_age);
-                let full = format!("the feedback store is full; the oldest entries leave it after {age}");
+                let full = format!(
+                    "the feedback store is full; the oldest entries leave it after {age}: raise limits.feedback_max or \
+                     shorten limits.feedback_age on all nodes, and look at `feedback list` for who gave so many"
+                );
                 return Err(ControlError::Unavailable(full));
             }
         }

@@ -56,8 +56,10 @@ impl ControlHandle {
         });
         if let (Some(answer), Some(mode)) = (answer.as_object_mut(), self.mode.read())
             && let Value::Object(details) = details(&mode)
+            && !details.is_empty()
         {
             answer.extend(details);
+            answer.insert("switched_on".into(), self.mode.switched_on().into());
         }
         answer
     }

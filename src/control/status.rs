@@ -76,6 +76,8 @@ impl StatusView {
             "model": self.slot.id(),
             "trained": self.scorer.trained(),
             "prior": self.scorer.prior().is_some(),
+            "enabled": config.ml.enabled,
+            "dry_run": config.ml.dry_run,
             "learning_mode": self.scorer.learning_mode(),
             "mode": self.mode(),
             "candidate": level.as_ref().and_then(|level| level.candidate.as_ref()).map(modes::candidate_entry),
