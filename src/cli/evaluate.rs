@@ -22,6 +22,7 @@ use super::input::Input;
 use super::offline::Player;
 use super::{Common, input, progress, render};
 use crate::config::{Config, Profile, ThresholdSource};
+use crate::control::command::EPOCHS_MAX;
 use crate::daemon::chain;
 use crate::detection::additional::{FeatureList, Proposal};
 use crate::detection::event::{AttemptEvent, BootId, Snapshot};
@@ -72,8 +73,8 @@ pub struct EvaluateArgs {
     /// Share of legitimate attempts that may be blocked [default: ml.false_positive_budget]
     #[arg(long, value_name = "X")]
     false_positive_budget: Option<f64>,
-    /// Replay the test as a daemon would live it, with a training every PERIOD (12h, 1d …)
-    #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration)]
+    /// Replay the test as a daemon would live it, with a training every PERIOD (12h, 1d …; at least 1m)
+    #[arg(long, value_name = "PERIOD", value_parser = prequential::period)]
     prequential: Option<std::time::Duration>,
     /// Recordings of real attacks, each laid over the test in a run of its own
     #[arg(long, num_args = 1.., value_name = "FILE")]
@@ -84,8 +85,8 @@ pub struct EvaluateArgs {
     /// Most samples trained on at once [default: training.samples with --prequential, else all]
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
-    /// Passes over the samples [default: training.epochs]
-    #[arg(long)]
+    /// Passes over the samples, at least one [default: training.epochs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EPOCHS_MAX)))]
     epochs: Option<u32>,
     /// Do not measure simpler models beside this one
     #[arg(long)]

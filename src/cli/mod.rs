@@ -280,3 +280,23 @@ pub fn main() -> ExitCode {
         Err(failure) => failure.report(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_never_end_or_train_nothing_is_refused_by_the_name_of_its_flag() {
+        let evaluate = ["nauthilus-neural", "evaluate", "--train", "a", "--test", "b"];
+        let experiment = ["nauthilus-neural", "experiment", "new-kind"];
+        for (command, flag, bad, good) in [
+            (&evaluate[..], "--prequential", "0s", "12h"),
+            (&evaluate[..], "--epochs", "0", "1"),
+            (&experiment[..], "--period", "0s", "12h"),
+        ] {
+            let refused = Cli::try_parse_from([command, &[flag, bad]].concat()).expect_err(flag).to_string();
+            assert!(refused.contains(flag), "{refused}");
+            assert!(Cli::try_parse_from([command, &[flag, good]].concat()).is_ok(), "{flag}");
+        }
+    }
+}

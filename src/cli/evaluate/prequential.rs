@@ -4,6 +4,7 @@
 //! Nothing later than an attempt bears on its score: not the labels, not the threshold, not the counters.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -20,6 +21,24 @@ use crate::learning::hindsight::{HindsightIndex, HindsightLabels, HindsightLimit
 use crate::learning::labels::{KnownLabels, LabelPolicy, OutcomeLabels};
 use crate::learning::run::{self, Material, RunOptions, RunOutcome};
 use crate::learning::sample::Sample;
+
+/// The least time between two trainings: nothing settles in less, and without any the life would never end.
+const PERIOD_MIN: Duration = Duration::from_secs(60);
+/// The most; a longer test than that is not known.
+const PERIOD_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// The time between two trainings, as typed.
+///
+/// # Errors
+/// When it is no duration, or one that no schedule of a daemon has.
+pub fn period(text: &str) -> Result<Duration, String> {
+    let period = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (PERIOD_MIN..=PERIOD_MAX).contains(&period) {
+        Ok(period)
+    } else {
+        Err("a training needs a period from 1m to 366d; a daemon has 12h by default".to_owned())
+    }
+}
 
 /// What a life is made of.
 pub struct Setting<'a> {
@@ -191,5 +210,20 @@ impl LabelPolicy for Settled<'_> {
     fn label(&self, sample: &Sample, schema: &FeatureSchema) -> Option<crate::learning::labels::Labelled> {
         let settled = sample.ts.plus_millis(LOOK_AHEAD_MS) <= self.now;
         settled.then(|| self.truth.label(sample, schema)).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_in_which_time_stands_still_is_refused() {
+        for text in ["0s", "59s", "999ms", "367d", "300000000y", "soon"] {
+            assert!(period(text).is_err(), "{text}");
+        }
+        assert_eq!(period("1m"), Ok(Duration::from_secs(60)));
+        assert_eq!(period("12h"), Ok(Duration::from_secs(43_200)));
+        assert_eq!(period("366d"), Ok(PERIOD_MAX));
     }
 }

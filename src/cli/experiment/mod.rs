@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::evaluate::Labels;
+use super::evaluate::{Labels, prequential};
 use super::failure::Failure;
 use super::{Common, input, render};
 use crate::config::{Config, Profile};
@@ -65,8 +65,8 @@ pub struct ExperimentArgs {
     /// Kinds of attack for new-kind; all of them when none is named
     #[arg(long, value_name = "S", num_args = 1.., value_delimiter = ',')]
     scenario: Vec<Scenario>,
-    /// Time between two trainings for new-kind
-    #[arg(long, value_name = "PERIOD", value_parser = humantime::parse_duration, default_value = "12h")]
+    /// Time between two trainings for new-kind, at least 1m
+    #[arg(long, value_name = "PERIOD", value_parser = prequential::period, default_value = "12h")]
     period: std::time::Duration,
 }
 
