@@ -4,6 +4,7 @@
 //! read to measure, and to train only with `--labels oracle`.
 
 mod baselines;
+mod console;
 pub(super) mod measure;
 pub(super) mod overlay;
 pub(super) mod prequential;
@@ -172,7 +173,7 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     if let Some(weak) = &ran.weak {
         weak.show();
     }
-    show(&ran.report);
+    console::show(&ran.report);
     baselines::show(&ran.report);
     overlay::show(&ran.report["overlay"]);
     Ok(())
@@ -346,54 +347,4 @@ pub(super) fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
         Some((record.attempt.request, label))
     });
     KnownLabels(labels.collect::<HashMap<_, _>>())
-}
-
-fn show(report: &Value) {
-    if !report["tuning"].is_null() {
-        render::tuning(&report["tuning"]);
-    }
-    let mut table = render::table(&["measure on the test records", "network", "logistic regression"]);
-    let baseline = &report["baseline"];
-    for (key, name) in [
-        ("attempts", "labelled attempts"),
-        ("attacks", "attacks among them"),
-        ("roc_auc", "ROC AUC"),
-        ("pr_auc", "PR AUC"),
-        ("threshold", "threshold"),
-        ("realised_fpr", "false-positive rate at the threshold"),
-        ("recall", "recall at the threshold"),
-        ("brier", "Brier score"),
-        ("ece", "calibration error (ECE)"),
-        ("mean_score_attack", "mean score of attacks"),
-        ("mean_score_legit", "mean score of legitimate attempts"),
-    ] {
-        table.add_row(vec![name.to_owned(), render::text(&report[key]), render::text(&baseline[key])]);
-    }
-    for (fpr, name) in [("0.01", "1 %"), ("0.001", "0.1 %"), ("0.0001", "0.01 %")] {
-        table.add_row(vec![
-            format!("recall at {name} false positives"),
-            render::text(&report["recall_at_fpr"][fpr]),
-            render::text(&baseline["recall_at_fpr"][fpr]),
-        ]);
-    }
-    out!("{table}");
-    let Some(scenarios) = report["scenarios"].as_object().filter(|scenarios| !scenarios.is_empty()) else { return };
-    let mut table = render::table(&["scenario", "label", "attempts", "flagged", "median attempts to detection"]);
-    for (name, scenario) in scenarios {
-        let flagged = if scenario["recall"].is_null() { &scenario["false_positive_rate"] } else { &scenario["recall"] };
-        table.add_row(vec![
-            name.clone(),
-            render::text(&scenario["label"]),
-            render::text(&scenario["attempts"]),
-            render::text(flagged),
-            render::text(&scenario["median_time_to_detect"]),
-        ]);
-    }
-    out!("{table}");
-    let campaigns = &report["campaigns"];
-    out!(
-        "campaigns of 40 attempts and more: {} of {} detected",
-        render::text(&campaigns["detected"]),
-        render::text(&campaigns["total"])
-    );
 }

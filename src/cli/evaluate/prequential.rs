@@ -64,7 +64,7 @@ pub struct Life {
     pub lived: Vec<Lived>,
     /// Trainings that promoted a model.
     pub promoted: usize,
-    /// Trainings that the gate refused, with the reasons.
+    /// Trainings that the gate refused, each as its time and the reason.
     pub refused: Vec<String>,
     /// Every training in the order of time.
     pub trainings: Vec<Training>,
@@ -181,19 +181,19 @@ impl Past {
             &mut |_| {},
         )
         .map_err(|error| Failure::data(chain(&error)))?;
-        let refused_before = life.refused.len();
-        match outcome {
+        let refused = match outcome {
             RunOutcome::Promoted(trained) => {
                 life.promoted += 1;
                 *serving = Some(trained.artifact);
+                None
             }
-            RunOutcome::Refused { reason, .. } => life.refused.push(format!("{now}: {reason}")),
+            RunOutcome::Refused { reason, .. } => Some(reason),
             RunOutcome::NotEnoughData { reason } if serving.is_none() => {
                 return Err(Failure::data(format!("cannot train: {reason}")));
             }
-            RunOutcome::NotEnoughData { reason } => life.refused.push(format!("{now}: {reason}")),
-        }
-        let refused = life.refused.get(refused_before).cloned();
+            RunOutcome::NotEnoughData { reason } => Some(reason),
+        };
+        life.refused.extend(refused.iter().map(|reason| format!("{now}: {reason}")));
         let threshold = serving.as_ref().and_then(|model| model.thresholds.block);
         life.trainings.push(Training { at: now, refused, threshold });
         Ok(())
