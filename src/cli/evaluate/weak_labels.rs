@@ -35,6 +35,15 @@ struct Tally {
     legit: usize,
 }
 
+/// What a rule makes of a failure, as in the records.
+fn label_name(label: Option<Label>) -> &'static str {
+    match label {
+        Some(Label::Attack) => "attack",
+        Some(Label::Legit) => "legit",
+        None => "none",
+    }
+}
+
 /// How many failures got a label, and how many of these are right.
 #[derive(Debug, Default)]
 pub struct WeakLabels {
@@ -90,7 +99,10 @@ impl WeakLabels {
             let chosen = self.by_name.iter().filter(|(_, tally)| tally.label.is_some() == labelled);
             chosen
                 .map(|(name, tally)| {
-                    let counts = json!({ "failures": tally.failures, "attacks": tally.attacks, "legit": tally.legit });
+                    let counts = json!({
+                        "label": label_name(tally.label), "failures": tally.failures,
+                        "attacks": tally.attacks, "legit": tally.legit,
+                    });
                     ((*name).to_owned(), counts)
                 })
                 .collect()
@@ -118,11 +130,7 @@ impl WeakLabels {
         out!("{table}");
         let mut table = render::table(&["rule", "label", "failures", "true attacks", "truly legitimate"]);
         for (name, tally) in &self.by_name {
-            let label = match tally.label {
-                Some(Label::Attack) => "attack",
-                Some(Label::Legit) => "legit",
-                None => "none",
-            };
+            let label = label_name(tally.label);
             let counts = [tally.failures, tally.attacks, tally.legit].map(|count| count.to_string());
             table.add_row([name.to_string(), label.to_owned()].into_iter().chain(counts).collect::<Vec<_>>());
         }
@@ -163,6 +171,10 @@ mod tests {
         assert!(report["attack_precision"].as_f64() > Some(0.9), "{report}");
         assert!(report["legit_precision"].as_f64() > Some(0.9), "{report}");
         assert!(report["unknown"]["gap"]["failures"].as_u64() > Some(0), "{report}");
+        assert_eq!(report["unknown"]["gap"]["label"], "none");
+        let labels: Vec<&Value> =
+            report["rules"].as_object().into_iter().flatten().map(|(_, rule)| &rule["label"]).collect();
+        assert!(["attack", "legit"].iter().all(|label| labels.iter().any(|rule| rule == label)), "{report}");
         assert!(report["unknown"]["unsettled"]["failures"].as_u64() > Some(0), "{report}");
     }
 

@@ -170,14 +170,14 @@ fn weak_labels(report: &Value) -> Vec<Block> {
         percent(&weak["attack_precision"]),
         percent(&weak["legit_precision"])
     );
-    let rows_of = |key: &str, labelled: &str| -> Vec<Vec<String>> {
+    let rows_of = |key: &str| -> Vec<Vec<String>> {
         let rows = entries(&weak[key]).map(|(name, tally)| {
             let count = |key: &str| render::text(&tally[key]);
-            vec![name.clone(), labelled.to_owned(), count("failures"), count("attacks"), count("legit")]
+            vec![name.clone(), count("label"), count("failures"), count("attacks"), count("legit")]
         });
         rows.collect()
     };
-    let rows = [rows_of("rules", "yes"), rows_of("unknown", "no")].concat();
+    let rows = [rows_of("rules"), rows_of("unknown")].concat();
     let heading = ["rule or reason", "label", "failures", "true attacks", "truly legitimate"];
     [Block::Text(text)].into_iter().chain(table(&heading, rows)).collect()
 }

@@ -104,6 +104,17 @@ fn missed_campaigns_come_first() {
 }
 
 #[test]
+fn each_rule_of_the_weak_labels_says_which_label_it_gives() {
+    let (test, lived, mut report) = run();
+    let tally = |label: &str| json!({ "label": label, "failures": 5, "attacks": 5, "legit": 0 });
+    report["weak_labels"] = json!({ "rules": { "password": tally("attack") }, "unknown": { "gap": tally("none") } });
+
+    let text = markdown::render(TITLE, &sections::all(&report, &Facts::new(&test, &lived)));
+
+    assert!(text.contains("| password | attack | 5 |") && text.contains("| gap | none | 5 |"), "{text}");
+}
+
+#[test]
 fn curves_end_in_the_corner_and_bins_hold_every_attempt() {
     let (test, lived, _) = run();
 
