@@ -9,6 +9,7 @@ pub(super) mod measure;
 pub(super) mod overlay;
 pub(super) mod prequential;
 mod report;
+mod sentences;
 pub(super) mod weak_labels;
 
 use std::collections::HashMap;
@@ -217,6 +218,7 @@ fn live(setting: &Setting<'_>, period_ms: i64, train: &Input, test: &Input) -> R
     report["trainings"] = json!(life.promoted);
     report["refused"] = json!(life.refused);
     report["periods"] = prequential::periods(&life, &test.records);
+    report["support"] = json!(life.trainings.last().and_then(|training| training.support));
     Ok(Ran { report, lived: life.lived, weak: None })
 }
 
@@ -249,6 +251,7 @@ fn once(setting: &Setting<'_>, train: &Input, test: &Input) -> Result<Ran, Failu
         "epochs": setting.options.training.epochs,
         "rejected_lines": train.rejected + test.rejected,
     });
+    report["support"] = json!(run::support(&prepared, setting.options));
     report["tuning"] = json!(tuning);
     report["weak_labels"] = weak.as_ref().map_or(Value::Null, WeakLabels::to_json);
     let baseline = baselines::logistic(&prepared, &rows, setting.options.false_positive_budget);

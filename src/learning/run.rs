@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 
 pub use self::given::{Examined, examine_given};
+pub use self::operating::support;
 pub use self::recipe::{Fitted, fit};
 
 use self::examination::{Evidence, Latest, examine};
@@ -192,6 +193,7 @@ pub fn run(
     let Heeded { prepared, fitted, set_aside, unheeded } = heeded;
     let notes = Notes { tuning, feedback: prepared.told, unheeded };
     let samples = prepared.counts.train;
+    let judgement = Judgement { support: support(&prepared, &options), ..judgement };
     let reason = [Some(judgement.reason()), set_aside].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let Fitted { measured, serving } = fitted;
     Ok(match judgement.verdict {
@@ -452,6 +454,8 @@ mod tests {
         let Ok(RunOutcome::Promoted(trained)) = outcome else { panic!("not promoted") };
         assert_eq!(trained.artifact.thresholds.block, None);
         assert!(trained.reason.contains("watch only"), "{}", trained.reason);
+        let support = trained.judgement.support.expect("the budget gives the threshold");
+        assert!(support.held_out > 0 && support.held_out < support.needed, "{support}");
     }
 
     #[test]

@@ -75,17 +75,48 @@ pub fn from_budget(negatives: &[Negative], budget: f64) -> Option<f64> {
     from_part(negatives, budget, budget)
 }
 
+/// How many legitimate attempts are held out, and how many a budget needs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Support {
+    /// What the held-out rows stand for; rounded down.
+    pub held_out: u64,
+    /// As few support the budget.
+    pub needed: u64,
+    /// Share of legitimate attempts that may be blocked.
+    pub budget: f64,
+}
+
+impl Support {
+    /// What these rows are to a budget above 0.
+    pub fn of(negatives: &[Negative], budget: f64) -> Self {
+        let held_out: f64 = negatives.iter().map(|negative| negative.represents).sum();
+        Self { held_out: held_out as u64, needed: needed(budget) as u64, budget }
+    }
+}
+
+impl std::fmt::Display for Support {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { held_out, needed, budget } = self;
+        write!(
+            f,
+            "{held_out} held-out legitimate attempts, {needed} are needed for a false-positive budget of {budget}"
+        )
+    }
+}
+
+/// Legitimate attempts that support a budget, at least.
+fn needed(budget: f64) -> f64 {
+    (RULE_OF_THREE / budget).ceil()
+}
+
 /// As [`from_budget`], but only `spent` of the budget may lie above. How many attempts are needed follows from the whole.
 fn from_part(negatives: &[Negative], budget: f64, spent: f64) -> Option<f64> {
     let all: f64 = negatives.iter().map(|negative| negative.represents).sum();
     let sound = |negative: &Negative| {
         negative.score.is_finite() && negative.represents.is_finite() && negative.represents > 0.0
     };
-    let supported = budget > 0.0
-        && budget < 1.0
-        && all.is_finite()
-        && all >= (RULE_OF_THREE / budget).ceil()
-        && negatives.iter().all(sound);
+    let supported =
+        budget > 0.0 && budget < 1.0 && all.is_finite() && all >= needed(budget) && negatives.iter().all(sound);
     if !supported {
         return None;
     }

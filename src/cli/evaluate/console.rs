@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::render;
+use super::sentences;
 
 /// Measures that have a row of their own, by their names in `--json`.
 const MEASURES: [(&str, &str); 11] = [
@@ -30,16 +31,11 @@ pub fn show(report: &Value) {
         table.add_row(row);
     }
     out!("{table}");
-    for sentence in trainings(report) {
+    for sentence in sentences::watch_only(report).into_iter().chain(trainings(report)) {
         out!("{sentence}");
     }
     if scenarios(report) {
-        let campaigns = &report["campaigns"];
-        out!(
-            "campaigns of 40 attempts and more: {} of {} detected",
-            render::text(&campaigns["detected"]),
-            render::text(&campaigns["total"])
-        );
+        out!("{}", sentences::campaigns(report));
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Measured {
     scenarios: Map<String, Value>,
     campaigns: Value,
     sources: Map<String, Value>,
+    /// No attempt could have been flagged.
+    watch_only: bool,
 }
 
 /// What a model said of one attempt.
@@ -118,6 +120,7 @@ pub fn measure_lived(rows: &[TestRow], lived: &[Lived]) -> Measured {
         scenarios: scenarios(rows, &flagged),
         campaigns: campaigns(rows, &flagged),
         sources: sources(rows, &flagged),
+        watch_only: flagged.iter().all(Option::is_none),
     }
 }
 
@@ -140,6 +143,7 @@ impl Measured {
             "roc_auc": evaluation.roc_auc,
             "pr_auc": evaluation.pr_auc,
             "threshold": evaluation.threshold,
+            "watch_only": self.watch_only,
             "realised_fpr": evaluation.false_positive_rate,
             "recall": evaluation.recall,
             "recall_at_fpr": self.recall_at_fpr,
@@ -151,20 +155,23 @@ impl Measured {
     }
 }
 
-/// Attempts by campaign: for each, whether it was flagged, in their order.
-fn by_campaign<'a>(rows: &'a [TestRow], flagged: &[Option<bool>]) -> BTreeMap<&'a str, (Option<&'a str>, Vec<bool>)> {
-    let mut campaigns: BTreeMap<&str, (Option<&str>, Vec<bool>)> = BTreeMap::new();
+/// The scenario of a campaign, and of each of its attempts in their order whether it was flagged.
+type Campaign<'a> = (Option<&'a str>, Vec<Option<bool>>);
+
+/// Attempts by campaign.
+fn by_campaign<'a>(rows: &'a [TestRow], flagged: &[Option<bool>]) -> BTreeMap<&'a str, Campaign<'a>> {
+    let mut campaigns: BTreeMap<&str, Campaign<'_>> = BTreeMap::new();
     for (row, flagged) in rows.iter().zip(flagged).filter(|(row, _)| row.is_attack()) {
         if let Some(campaign) = row.campaign.as_deref() {
             let entry = campaigns.entry(campaign).or_insert_with(|| (row.scenario.as_deref(), Vec::new()));
-            entry.1.push(flagged.unwrap_or(false));
+            entry.1.push(*flagged);
         }
     }
     campaigns
 }
 
-fn first_flag(flags: &[bool]) -> Option<usize> {
-    flags.iter().position(|flag| *flag).map(|index| index + 1)
+fn first_flag(flags: &[Option<bool>]) -> Option<usize> {
+    flags.iter().position(|flag| *flag == Some(true)).map(|index| index + 1)
 }
 
 fn scenarios(rows: &[TestRow], flagged: &[Option<bool>]) -> Map<String, Value> {
@@ -198,13 +205,20 @@ fn scenarios(rows: &[TestRow], flagged: &[Option<bool>]) -> Map<String, Value> {
 }
 
 fn campaigns(rows: &[TestRow], flagged: &[Option<bool>]) -> Value {
-    let large: Vec<_> = by_campaign(rows, flagged)
-        .into_iter()
-        .filter(|(_, (_, flags))| flags.len() >= CAMPAIGN_MIN)
-        .map(|(name, (_, flags))| (name, first_flag(&flags).is_some()))
-        .collect();
-    let missed: Vec<_> = large.iter().filter(|(_, detected)| !detected).map(|(name, _)| *name).collect();
-    json!({ "total": large.len(), "detected": large.len() - missed.len(), "missed": missed })
+    let large = by_campaign(rows, flagged).into_iter().filter(|(_, (_, flags))| flags.len() >= CAMPAIGN_MIN);
+    let (mut detected, mut not_measured, mut missed) = (0, 0, Vec::new());
+    for (name, (_, flags)) in large {
+        if first_flag(&flags).is_some() {
+            detected += 1;
+        } else if flags.iter().all(Option::is_none) {
+            // Where no model could block, none has missed anything.
+            not_measured += 1;
+        } else {
+            missed.push(name);
+        }
+    }
+    let total = detected + not_measured + missed.len();
+    json!({ "total": total, "detected": detected, "missed": missed, "not_measured": not_measured })
 }
 
 fn sources(rows: &[TestRow], flagged: &[Option<bool>]) -> Map<String, Value> {
@@ -256,7 +270,7 @@ mod tests {
         let report = measure(&rows, Some(0.5), |values| f64::from(values[0])).to_json();
 
         assert_eq!(report["scenarios"]["burst"]["median_time_to_detect"], 27);
-        assert_eq!(report["campaigns"], json!({ "total": 2, "detected": 1, "missed": ["quiet"] }));
+        assert_eq!(report["campaigns"], json!({ "total": 2, "detected": 1, "missed": ["quiet"], "not_measured": 0 }));
         assert_eq!(report["scenarios"]["typo"]["false_positive_rate"], 1.0);
         assert_eq!(report["recall_at_fpr"]["0.01"], Value::Null);
     }
@@ -280,12 +294,17 @@ mod tests {
 
     #[test]
     fn without_a_threshold_nothing_is_flagged_and_rates_are_unknown() {
-        let rows = [row(0.9, TrueLabel::Attack, Some("one")), row(0.1, TrueLabel::Legit, None)];
+        let mut rows = vec![row(0.1, TrueLabel::Legit, None)];
+        rows.extend((0..40).map(|_| row(0.9, TrueLabel::Attack, Some("one"))));
 
         let report = measure(&rows, None, |values| f64::from(values[0])).to_json();
 
         assert_eq!(report["scenarios"]["burst"]["recall"], Value::Null);
         assert_eq!(report["recall"], Value::Null);
         assert_eq!(report["roc_auc"], 1.0);
+        assert_eq!(report["watch_only"], true);
+        assert_eq!(report["campaigns"], json!({ "total": 1, "detected": 0, "missed": [], "not_measured": 1 }));
+        let blocking = measure(&rows, Some(0.5), |values| f64::from(values[0])).to_json();
+        assert_eq!(blocking["watch_only"], false);
     }
 }

@@ -21,6 +21,7 @@ use crate::learning::hindsight::{HindsightIndex, HindsightLabels, HindsightLimit
 use crate::learning::labels::{KnownLabels, LabelPolicy, OutcomeLabels};
 use crate::learning::run::{self, Material, RunOptions, RunOutcome};
 use crate::learning::sample::Sample;
+use crate::learning::threshold::Support;
 
 /// The least time between two trainings: nothing settles in less, and without any the life would never end.
 const PERIOD_MIN: Duration = Duration::from_secs(60);
@@ -78,6 +79,8 @@ pub struct Training {
     pub refused: Option<String>,
     /// The block threshold in force from then on; `None` = the model may only watch.
     pub threshold: Option<f64>,
+    /// What was held out when the model in force was trained, and what a block threshold needs; `None` where costs decide.
+    pub support: Option<Support>,
 }
 
 /// Lives through `train` without scoring and through `test` scoring.
@@ -181,9 +184,11 @@ impl Past {
             &mut |_| {},
         )
         .map_err(|error| Failure::data(chain(&error)))?;
+        let mut support = life.trainings.last().and_then(|training| training.support);
         let refused = match outcome {
             RunOutcome::Promoted(trained) => {
                 life.promoted += 1;
+                support = trained.judgement.support;
                 *serving = Some(trained.artifact);
                 None
             }
@@ -195,7 +200,7 @@ impl Past {
         };
         life.refused.extend(refused.iter().map(|reason| format!("{now}: {reason}")));
         let threshold = serving.as_ref().and_then(|model| model.thresholds.block);
-        life.trainings.push(Training { at: now, refused, threshold });
+        life.trainings.push(Training { at: now, refused, threshold, support });
         Ok(())
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Nothing is decided here; the verdict follows from the criteria by one rule.
 
+use std::fmt::Write;
+
 use serde::Serialize;
+
+use super::super::threshold::Support;
 
 /// What is to happen with the challenger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,6 +70,9 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// It has no block threshold: it serves, but never says `block`.
     pub watch_only: bool,
+    /// What the held-out rows are to the budget; `None` where that does not decide on a block threshold.
+    #[serde(skip)]
+    pub support: Option<Support>,
     /// There was a champion to compare with.
     pub compared: bool,
     /// Every criterion, always the same ones in the same order.
@@ -83,7 +90,7 @@ impl Judgement {
         } else {
             Verdict::Promote
         };
-        Self { verdict, watch_only, compared, criteria }
+        Self { verdict, watch_only, support: None, compared, criteria }
     }
 
     /// The criterion of this name.
@@ -99,6 +106,9 @@ impl Judgement {
                     if self.compared { "not worse than the current model" } else { "the first model" }.to_owned();
                 if self.watch_only {
                     reason.push_str("; watch only, because the held-out data cannot support a block threshold");
+                    if let Some(support) = &self.support {
+                        let _ = write!(reason, ": {support}");
+                    }
                 }
                 for noted in self.having(Status::Noted) {
                     reason.push_str("; note that ");
@@ -152,11 +162,17 @@ mod tests {
 
         assert_eq!(Judgement::of(failed, false, true).reason(), "a is 0.5 (and 2 more criteria)");
         let noted = vec![criterion("a", Status::Noted)];
-        let reason = Judgement::of(noted, true, false).reason();
+        let mut judgement = Judgement::of(noted, true, false);
+        let reason = judgement.reason();
         assert!(
             reason.starts_with("the first model; watch only") && reason.ends_with("note that a is 0.5"),
             "{reason}"
         );
+        judgement.support = Some(Support { held_out: 1200, needed: 3000, budget: 0.001 });
+        let reason = judgement.reason();
+        let numbers =
+            "threshold: 1200 held-out legitimate attempts, 3000 are needed for a false-positive budget of 0.001; note";
+        assert!(reason.contains(numbers), "{reason}");
     }
 
     #[test]

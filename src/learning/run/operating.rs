@@ -8,7 +8,7 @@ use super::super::calibration::Calibrates;
 use super::super::cost::{self, Supported, ThresholdFrom};
 use super::super::dataset::{Dataset, Prepared, Row};
 use super::super::labels::Label;
-use super::super::threshold::{self, Negative, Thresholds};
+use super::super::threshold::{self, Negative, Support, Thresholds};
 use super::RunOptions;
 
 /// Lowest block threshold on calibrated probabilities (the original decided by 0.7) …
@@ -48,6 +48,17 @@ pub(super) fn set_thresholds(model: &mut ModelArtifact, prepared: &Prepared, opt
         }
     };
     model.evaluation = super::measure(model, &prepared.hold_out);
+}
+
+/// What the held-out rows are to the budget; `None` where costs give the thresholds.
+pub fn support(prepared: &Prepared, options: &RunOptions) -> Option<Support> {
+    match options.threshold_from {
+        // How high a row scores does not matter here.
+        ThresholdFrom::Budget => {
+            Some(Support::of(&prepared.hold_out.negatives(|_| 0.0), options.false_positive_budget))
+        }
+        ThresholdFrom::Cost(_) => None,
+    }
 }
 
 /// Where the thresholds of a model stand by these held-out rows, if they shall keep to the budget.

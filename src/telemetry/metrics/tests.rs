@@ -109,7 +109,7 @@ fn two_nodes_in_one_process_do_not_mix() {
 
 fn judgement(status: Status, value: Option<f64>, limit: f64) -> Judgement {
     let drift = Criterion { name: "drift", status, value, limit: value.map(|_| limit), sentence: String::new() };
-    Judgement { verdict: Verdict::Promote, watch_only: false, compared: true, criteria: vec![drift] }
+    Judgement { verdict: Verdict::Promote, watch_only: false, support: None, compared: true, criteria: vec![drift] }
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub struct Campaign {
     pub flagged: usize,
     /// Number of the first flagged attempt, from 1.
     pub first: Option<usize>,
+    /// Whether any of them could have been flagged.
+    pub measured: bool,
 }
 
 /// See the module documentation.
@@ -153,8 +155,10 @@ fn campaigns(test: &[CheckedRecord], lived: &[Lived]) -> Vec<Campaign> {
             attempts: 0,
             flagged: 0,
             first: None,
+            measured: false,
         });
         campaign.attempts += 1;
+        campaign.measured |= lived.flagged.is_some();
         if lived.flagged == Some(true) {
             campaign.flagged += 1;
             campaign.first = campaign.first.or(Some(campaign.attempts));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::super::render;
-use super::super::baselines as beside;
+use super::super::{baselines as beside, sentences};
 use super::facts::Facts;
 use super::plots;
 
@@ -57,7 +57,7 @@ pub fn all(report: &Value, facts: &Facts) -> Vec<Section> {
         render::text(&report["ece"])
     ));
     let sections = vec![
-        section("Summary", vec![summary(report)]),
+        section("Summary", summary(report)),
         section("Beside simpler models", baselines(report)),
         section("ROC curve", vec![plots::roc(report, facts)]),
         section("Precision and recall", vec![plots::precision_recall(report, facts)]),
@@ -81,7 +81,7 @@ fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-fn summary(report: &Value) -> Block {
+fn summary(report: &Value) -> Vec<Block> {
     let recall_at = &report["recall_at_fpr"];
     let rows = [
         ("profile", render::text(&report["profile"])),
@@ -100,7 +100,8 @@ fn summary(report: &Value) -> Block {
         ("calibration error (ECE)", render::text(&report["ece"])),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    Block::Table { heading: vec!["measure", "value"], rows }
+    let table = Block::Table { heading: vec!["measure", "value"], rows };
+    std::iter::once(table).chain(sentences::watch_only(report).map(Block::Text)).collect()
 }
 
 fn baselines(report: &Value) -> Vec<Block> {
@@ -131,7 +132,8 @@ fn campaigns(report: &Value, facts: &Facts) -> Vec<Block> {
         .iter()
         .take(CAMPAIGNS_MAX)
         .map(|campaign| {
-            let first = campaign.first.map_or_else(|| "missed".to_owned(), |first| first.to_string());
+            let none = if campaign.measured { "missed" } else { "not measured" };
+            let first = campaign.first.map_or_else(|| none.to_owned(), |first| first.to_string());
             let (attempts, flagged) = (campaign.attempts.to_string(), campaign.flagged.to_string());
             vec![campaign.name.clone(), campaign.scenario.clone(), attempts, flagged, first]
         })
@@ -139,13 +141,11 @@ fn campaigns(report: &Value, facts: &Facts) -> Vec<Block> {
     let Some(table) = table(&["campaign", "scenario", "attempts", "flagged", "first flagged attempt"], rows) else {
         return Vec::new();
     };
-    let of = &report["campaigns"];
     let more = facts.campaigns.len().saturating_sub(CAMPAIGNS_MAX);
     let more = if more > 0 { format!(" {more} more are not listed.") } else { String::new() };
     let text = format!(
-        "Of {} campaigns of 40 attempts and more, {} were detected. Missed ones first, large ones before small ones.{more}",
-        render::text(&of["total"]),
-        render::text(&of["detected"])
+        "{}. In the table missed ones come first, large ones before small ones.{more}",
+        sentences::campaigns(report)
     );
     vec![Block::Text(text), table]
 }
@@ -221,7 +221,7 @@ fn trainings(report: &Value) -> Vec<Block> {
         vec![
             render::text(&period["at"]),
             period["refused"].as_str().map_or_else(|| "promoted".into(), |reason| format!("refused: {reason}")),
-            render::text(&period["threshold"]),
+            if period["threshold"].is_null() { "watch only".into() } else { render::text(&period["threshold"]) },
             render::text(&period["attempts"]),
             percent(&period["recall"]),
             percent(&period["realised_fpr"]),

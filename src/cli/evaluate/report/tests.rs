@@ -104,6 +104,20 @@ fn missed_campaigns_come_first() {
 }
 
 #[test]
+fn a_report_of_a_watch_only_model_says_so_and_misses_nothing() {
+    let (test, mut lived, _) = run();
+    lived.iter_mut().for_each(|lived| lived.flagged = None);
+    let rows: Vec<TestRow> = test.iter().map(|record| TestRow::new(record, Vec::new())).collect();
+    let mut report = measure_at(&rows, &lived, None).to_json();
+    report["support"] = json!({ "held_out": 800, "needed": 3000, "budget": 0.001 });
+
+    let text = markdown::render(TITLE, &sections::all(&report, &Facts::new(&test, &lived)));
+
+    assert!(text.contains("800 held-out legitimate attempts, 3000 are needed"), "{text}");
+    assert!(text.contains("not measured |") && !text.contains("missed |"), "{text}");
+}
+
+#[test]
 fn each_rule_of_the_weak_labels_says_which_label_it_gives() {
     let (test, lived, mut report) = run();
     let tally = |label: &str| json!({ "label": label, "failures": 5, "attacks": 5, "legit": 0 });

@@ -204,7 +204,7 @@ fn unrefused(words: Vec<Feedback>, refused: &'static [&'static str]) -> (Heeded,
         } else {
             Verdict::Promote
         };
-        Judgement { verdict, watch_only: false, compared: true, criteria: Vec::new() }
+        Judgement { verdict, watch_only: false, compared: true, criteria: Vec::new(), support: None }
     };
     fit_unrefused(heeded, &schema(), &options(), &never, &mut |_| {}, &judge).expect("fits")
 }
