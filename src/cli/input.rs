@@ -1,13 +1,14 @@
 //! Reads attempt records from files, with a bound on how many bad lines are tolerated silently: none are silent.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::chain;
 use crate::detection::pseudonym::Pseudonymizer;
-use crate::detection::record::{AttemptRecord, CheckedRecord};
+use crate::detection::record::{AttemptRecord, CheckedRecord, RecordError};
 use crate::exit;
 use crate::records::RecordReader;
 use crate::serving::site::Site;
@@ -23,14 +24,30 @@ pub struct Input {
     pub rejected: usize,
 }
 
-/// All records of some files, as written.
-pub fn raw(files: &[PathBuf], mut take: impl FnMut(AttemptRecord) -> Result<(), Failure>) -> Result<usize, Failure> {
+/// Where a record stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    file: &'a Path,
+    line: u64,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of {}", self.line, self.file.display())
+    }
+}
+
+/// All records of some files, as written, with their places.
+pub fn raw(
+    files: &[PathBuf],
+    mut take: impl FnMut(Place<'_>, AttemptRecord) -> Result<(), Failure>,
+) -> Result<usize, Failure> {
     let mut rejected = 0;
     for file in files {
         let reader = RecordReader::open(file).map_err(|error| Failure::from_error(exit::DATA, &error))?;
         for line in reader {
             match line {
-                Ok((_, record)) => take(record)?,
+                Ok((line, record)) => take(Place { file, line }, record)?,
                 Err(error) => {
                     reject(&mut rejected, &chain(&error));
                     if error.problem.is_final() {
@@ -72,7 +89,7 @@ pub fn checked_with<T>(
     let mut records = Vec::new();
     let mut unusable = 0;
     let mut number = 0;
-    let rejected = raw(files, |record| {
+    let rejected = raw(files, |place, record| {
         // Not random: the order of attempts of one instant follows from it, and so does what is learned from them.
         number += 1;
         let kept = keep(&record);
@@ -81,7 +98,7 @@ pub fn checked_with<T>(
                 site.resolve(&mut checked);
                 records.push((checked, kept));
             }
-            Err(error) => reject(&mut unusable, &error.to_string()),
+            Err(error) => reject(&mut unusable, &unusable_at(place, &error)),
         }
         Ok(())
     })?;
@@ -90,6 +107,11 @@ pub fn checked_with<T>(
     }
     records.sort_by_key(|(record, _): &(CheckedRecord, T)| record.attempt.ts);
     Ok((records, rejected + unusable))
+}
+
+/// As an unreadable line is named.
+fn unusable_at(place: Place<'_>, error: &RecordError) -> String {
+    format!("cannot use {place}: {}", chain(error))
 }
 
 fn reject(rejected: &mut usize, reason: &str) {
@@ -148,6 +170,27 @@ mod tests {
             AttemptRecord::parse(line(one).to_string().as_bytes()).map(|record| scorer.check(record, clock::now()))
         };
         LINES.map(|one| check(one).expect("a record").expect("sound").attempt.client_ip).to_vec()
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_used_is_named_by_file_and_line() {
+        let file = tempfile::NamedTempFile::with_suffix(".jsonl").expect("a file");
+        let sound = line(LINES[0]);
+        let mut bad = sound.clone();
+        bad["ts"] = json!("yesterday");
+        std::fs::write(file.path(), format!("{sound}\n\n{bad}\n")).expect("writable");
+
+        let mut said = Vec::new();
+        let read = raw(&[file.path().to_owned()], |place, record| {
+            if let Err(error) = record.check(None, clock::now(), &pseudonymizer(), String::new) {
+                said.push(unusable_at(place, &error));
+            }
+            Ok(())
+        });
+
+        assert_eq!(read.expect("readable"), 0);
+        let [said] = said.as_slice() else { panic!("{said:?}") };
+        assert!(said.starts_with(&format!("cannot use line 3 of {}: ts", file.path().display())), "{said}");
     }
 
     #[test]

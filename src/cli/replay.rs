@@ -76,7 +76,7 @@ fn feed(common: &Common, files: &[PathBuf]) -> Result<(), Failure> {
     let mut fed = Fed::default();
     let mut lines = Vec::new();
     let mut count = 0;
-    let unreadable = input::raw(files, |record| {
+    let unreadable = input::raw(files, |_, record| {
         let line = serde_json::to_vec(&record).map_err(|error| Failure::data(error.to_string()))?;
         lines.extend_from_slice(&line);
         lines.push(b'\n');

@@ -79,7 +79,7 @@ fn read_one(file: &Path, name: String) -> Result<Overlay, Failure> {
     let pseudonymizer = input::pseudonymizer();
     let now = clock::now();
     let (mut records, mut skipped) = (Vec::new(), 0);
-    let unreadable = input::raw(&[file.to_owned()], |record| {
+    let unreadable = input::raw(&[file.to_owned()], |_, record| {
         let number = records.len() + skipped;
         match lenient(record).check(None, now, &pseudonymizer, || format!("overlay {name} {number}")) {
             Ok(mut checked) if checked.truth.label == Some(TrueLabel::Attack) => {
