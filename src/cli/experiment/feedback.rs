@@ -142,7 +142,7 @@ impl Base {
         let told: BTreeSet<_> = case.items.iter().map(|attempt| attempt.record.attempt.user.0).collect();
         let rates = |model: &ModelArtifact| Rates::of(model, later, case.habit, &told);
         let (before, after) = (rates(&self.model), rates(&challenger));
-        let cost = (before.recall - after.recall).max(after.fpr - before.fpr);
+        let harmful = before.cost(&after).map(|cost| cost > COST_MAX).filter(|_| case.wrong);
         Ok(json!({
             "case": case.name,
             "items": case.items.len(),
@@ -151,7 +151,7 @@ impl Base {
             "refused": refused,
             "before": before.to_json(),
             "after": after.to_json(),
-            "harmful": case.wrong.then_some(cost > COST_MAX),
+            "harmful": harmful,
             "gate": judgement,
         }))
     }
@@ -175,6 +175,9 @@ pub fn show(report: &Value) {
         let change = |of: fn(&Value) -> &Value| {
             format!("{} → {}", render::text(of(&case["before"])), render::text(of(&case["after"])))
         };
+        let blocked = |rates: &Value| {
+            if rates["watch_only"] == true { "watch only".into() } else { render::text(&rates["recall"]) }
+        };
         let gate = if case["promoted"] == true { "promoted".to_owned() } else { render::text(&case["refused"]) };
         table.add_row(vec![
             render::text(&case["case"]),
@@ -183,7 +186,7 @@ pub fn show(report: &Value) {
             change(|rates| &rates["habit"]["blocked"]),
             change(|rates| &rates["habit_of_others"]["blocked"]),
             change(|rates| &rates["habit"]["watched"]),
-            change(|rates| &rates["recall"]),
+            format!("{} → {}", blocked(&case["before"]), blocked(&case["after"])),
             change(|rates| &rates["realised_fpr"]),
             change(|rates| &rates["recall_at_fpr"]["0.001"]),
         ]);

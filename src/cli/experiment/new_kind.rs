@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::evaluate::measure::share;
 use super::super::evaluate::{self, Labels, prequential};
 use super::super::failure::Failure;
 use super::super::offline::Player;
@@ -120,22 +121,37 @@ fn settled(sample: &Sample, now: Timestamp) -> bool {
     sample.ts.plus_millis(LOOK_AHEAD_MS) <= now
 }
 
+/// The recall on some attempts. What came while the model could only watch has none, and is counted beside it.
+fn part(flagged: &[Option<bool>]) -> Value {
+    let watched = flagged.iter().filter(|flagged| flagged.is_none()).count();
+    let recall = share(flagged.iter().copied().filter(Option::is_some));
+    json!({ "attempts": flagged.len(), "watch_only": watched, "recall": recall })
+}
+
+/// The same for a table.
+fn told(part: &Value) -> String {
+    let [attempts, watched] = ["attempts", "watch_only"].map(|key| part[key].as_u64().unwrap_or(0));
+    match watched {
+        0 => format!("{} of {attempts}", render::text(&part["recall"])),
+        all if all == attempts => format!("watch only, {attempts}"),
+        some => format!("{} of {}; watch only, {some}", render::text(&part["recall"]), attempts - some),
+    }
+}
+
 fn measure(after: &[CheckedRecord], life: &prequential::Life, known: &[usize], kind: Scenario) -> Value {
     let recall = |from: Option<Timestamp>, to: Option<Timestamp>| {
         let inside = |ts: Timestamp| from.is_none_or(|from| ts >= from) && to.is_none_or(|to| ts < to);
         let rows = after.iter().zip(&life.lived);
-        let flagged: Vec<bool> = rows
+        let flagged: Vec<Option<bool>> = rows
             .filter(|(record, _)| is_of(record, kind) && inside(record.attempt.ts))
-            .map(|(_, lived)| lived.flagged == Some(true))
+            .map(|(_, lived)| lived.flagged)
             .collect();
-        let hits = flagged.iter().filter(|flagged| **flagged).count();
-        let share = (!flagged.is_empty()).then(|| hits as f64 / flagged.len() as f64);
-        json!({ "attempts": flagged.len(), "recall": share })
+        part(&flagged)
     };
     let first = known.iter().position(|count| *count > 0);
     let at = |place: usize| life.trainings.get(place).map(|training| training.at);
     let learnt = first.and_then(at);
-    let nothing = || json!({ "attempts": 0, "recall": null });
+    let nothing = || part(&[]);
     json!({
         "kind": kind.name(),
         "begin": after[0].attempt.ts.to_string(),
@@ -162,9 +178,7 @@ pub fn show(report: &Value) {
     ];
     let mut table = render::table(&heading);
     for kind in report["kinds"].as_array().into_iter().flatten() {
-        let part = |name: &str| {
-            format!("{} of {}", render::text(&kind[name]["recall"]), render::text(&kind[name]["attempts"]))
-        };
+        let part = |name: &str| told(&kind[name]);
         table.add_row(vec![
             render::text(&kind["kind"]),
             render::text(&kind["first_training_with_examples"]),
@@ -176,4 +190,17 @@ pub fn show(report: &Value) {
         ]);
     }
     out!("{table}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_watch_only_model_saw_has_no_recall() {
+        assert_eq!(told(&part(&[None; 138])), "watch only, 138");
+        assert_eq!(told(&part(&[None, Some(true), Some(false)])), "0.5000 of 2; watch only, 1");
+        assert_eq!(told(&part(&[Some(false)])), "0.0000 of 1");
+        assert_eq!(part(&[None])["recall"], Value::Null);
+    }
 }

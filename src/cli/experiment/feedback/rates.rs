@@ -9,16 +9,19 @@ use crate::learning::artifact::ModelArtifact;
 use crate::learning::evaluation::{self, Scored};
 use crate::traffic::Habit;
 
-/// Shares of the later attempts that one model flags, at its own thresholds.
+/// Shares of the later attempts that one model flags, at its own thresholds; `None` where it lacks that threshold, or where
+/// there are no such attempts.
 pub(super) struct Rates {
     /// Attacks blocked.
-    pub(super) recall: f64,
+    recall: Option<f64>,
     /// Attacks at least watched.
-    recall_watch: f64,
+    recall_watch: Option<f64>,
     /// Attacks blocked at a threshold that would block one legitimate attempt in a thousand: without the luck of thresholds.
     recall_at_fpr: Option<f64>,
     /// Legitimate attempts blocked.
-    pub(super) fpr: f64,
+    fpr: Option<f64>,
+    /// It has no block threshold.
+    watch_only: bool,
     /// Failures of the habit by accounts that nobody gave feedback on: blocked, and at least watched.
     habit_others: [Option<f64>; 2],
     /// The same by all accounts.
@@ -32,14 +35,15 @@ impl Rates {
         habit: Option<Habit>,
         told: &BTreeSet<[u8; 16]>,
     ) -> Self {
-        let cuts = [model.thresholds.block, model.thresholds.watch].map(|cut| cut.unwrap_or(f64::INFINITY));
+        let cuts = [model.thresholds.block, model.thresholds.watch];
         let scored: Vec<(&Attempt<'_>, f64)> =
             attempts.iter().map(|attempt| (attempt, model.probability(&attempt.snapshot.values))).collect();
         let ranked: Vec<Scored> = scored
             .iter()
             .map(|(attempt, score)| Scored { score: *score, attack: attempt.is_attack(), weight: 1.0 })
             .collect();
-        let share = |cut: f64, of: &dyn Fn(&Attempt<'_>) -> bool| {
+        let share = |cut: Option<f64>, of: &dyn Fn(&Attempt<'_>) -> bool| {
+            let cut = cut?;
             let (mut above, mut all) = (0u32, 0u32);
             for (_, score) in scored.iter().filter(|(attempt, _)| of(attempt)) {
                 all += 1;
@@ -50,23 +54,65 @@ impl Rates {
         let of_habit = |attempt: &Attempt<'_>| habit.is_some_and(|habit| attempt.has_habit(habit));
         let others = |attempt: &Attempt<'_>| of_habit(attempt) && !told.contains(&attempt.record.attempt.user.0);
         Self {
-            recall: share(cuts[0], &|attempt| attempt.is_attack()).unwrap_or(0.0),
-            recall_watch: share(cuts[1], &|attempt| attempt.is_attack()).unwrap_or(0.0),
+            recall: share(cuts[0], &|attempt| attempt.is_attack()),
+            recall_watch: share(cuts[1], &|attempt| attempt.is_attack()),
             recall_at_fpr: evaluation::tpr_at_fpr(&ranked, 0.001),
-            fpr: share(cuts[0], &|attempt| !attempt.is_attack()).unwrap_or(0.0),
+            fpr: share(cuts[0], &|attempt| !attempt.is_attack()),
+            watch_only: cuts[0].is_none(),
             habit_others: cuts.map(|cut| share(cut, &others)),
             habit_all: cuts.map(|cut| share(cut, &of_habit)),
         }
+    }
+
+    /// What it costs to go on to `after`, in recall or false positives, whichever is more. Where one of the two models
+    /// blocks nothing, what both would find at one false positive in a thousand is compared.
+    pub(super) fn cost(&self, after: &Self) -> Option<f64> {
+        if self.watch_only || after.watch_only {
+            return Some(self.recall_at_fpr? - after.recall_at_fpr?);
+        }
+        let forgotten = self.recall.zip(after.recall).map(|(before, after)| before - after);
+        let blocked = self.fpr.zip(after.fpr).map(|(before, after)| after - before);
+        [forgotten, blocked].into_iter().flatten().reduce(f64::max)
     }
 
     pub(super) fn to_json(&self) -> Value {
         let [others_blocked, others_watched] = self.habit_others;
         let [blocked, watched] = self.habit_all;
         json!({
-            "recall": self.recall, "recall_watch": self.recall_watch, "realised_fpr": self.fpr,
+            "watch_only": self.watch_only, "recall": self.recall, "recall_watch": self.recall_watch, "realised_fpr": self.fpr,
             "recall_at_fpr": { "0.001": self.recall_at_fpr },
             "habit": { "blocked": blocked, "watched": watched },
             "habit_of_others": { "blocked": others_blocked, "watched": others_watched },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(recall: Option<f64>, fpr: Option<f64>, recall_at_fpr: f64) -> Rates {
+        Rates {
+            recall,
+            recall_watch: None,
+            recall_at_fpr: Some(recall_at_fpr),
+            fpr,
+            watch_only: recall.is_none(),
+            habit_others: [None; 2],
+            habit_all: [None; 2],
+        }
+    }
+
+    #[test]
+    fn what_a_watch_only_model_forgets_costs_something() {
+        let before = rates(None, None, 0.75);
+
+        assert_eq!(before.cost(&rates(None, None, 0.25)), Some(0.5));
+        assert_eq!(before.cost(&rates(Some(0.5), Some(0.0), 0.5)), Some(0.25));
+        let blocking = rates(Some(0.75), Some(0.0), 0.75);
+        assert_eq!(blocking.cost(&rates(Some(0.5), Some(0.5), 0.75)), Some(0.5), "false positives cost more here");
+        let no_attacks = |fpr: f64| Rates { recall: None, watch_only: false, ..rates(Some(0.0), Some(fpr), 0.0) };
+        assert_eq!(no_attacks(0.25).cost(&no_attacks(0.75)), Some(0.5), "and can be measured without attacks");
+        assert_eq!(before.to_json()["recall"], Value::Null);
     }
 }
