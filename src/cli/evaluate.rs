@@ -254,7 +254,7 @@ fn once(setting: &Setting<'_>, train: &Input, test: &Input) -> Result<Ran, Failu
     report["support"] = json!(run::support(&prepared, setting.options));
     report["tuning"] = json!(tuning);
     report["weak_labels"] = weak.as_ref().map_or(Value::Null, WeakLabels::to_json);
-    let baseline = baselines::logistic(&prepared, &rows, setting.options.false_positive_budget);
+    let baseline = baselines::logistic(setting, &prepared, &rows);
     report["baseline"] = baseline.as_ref().map_or(Value::Null, Measured::summary);
     Ok(Ran { report, lived, weak })
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value};
 
@@ -19,7 +20,7 @@ use crate::detection::features::FeatureSchema;
 use crate::detection::record::CheckedRecord;
 use crate::learning::dataset::Prepared;
 use crate::learning::logistic::Logistic;
-use crate::learning::run::{RunOptions, Voters};
+use crate::learning::run::{self, RunOptions, Voters};
 use crate::learning::threshold;
 use crate::tasks::trainer::training_options;
 
@@ -103,8 +104,20 @@ fn six_features(config: &Config, optimizer: Optimizer) -> Config {
     config
 }
 
-/// The rows of the main model through a logistic regression on standardised values.
-pub fn logistic(prepared: &Prepared, rows: &[TestRow], budget: f64) -> Option<Measured> {
+/// A logistic regression on the rows of the main model, made as that one is where its schema has one: with crossed rows,
+/// calibration and margins, and fitted to the latest days at last. A plain fit told of these more than of straight lines.
+pub fn logistic(setting: &Setting<'_>, prepared: &Prepared, rows: &[TestRow]) -> Option<Measured> {
+    if !setting.schema.is_unscaled() {
+        return plain(prepared, rows, setting.options.false_positive_budget);
+    }
+    let options = RunOptions { voters: Voters::Logistic, ..setting.options.clone() };
+    let fitted = run::fit(prepared, setting.schema, &options, &AtomicBool::new(false), &mut |_| {});
+    let model = fitted.inspect_err(|error| eprintln!("no baseline {LOGISTIC}: {}", chain(error))).ok()?.serving;
+    Some(measure::measure(rows, model.thresholds.block, |values| model.probability(values)))
+}
+
+/// For six features, whose profile has only the network: fitted once, on standardised values.
+fn plain(prepared: &Prepared, rows: &[TestRow], budget: f64) -> Option<Measured> {
     /// The network's own weight decay.
     const L2: f64 = 1e-4;
     let width = prepared.train.rows.first()?.values.len();
@@ -202,7 +215,47 @@ mod tests {
     use serde_json::json;
 
     use super::super::overlay::tests::record;
+    use super::super::{Input, Labels, Ran, once};
     use super::*;
+    use crate::cli::experiment::generated;
+    use crate::learning::cost::ThresholdFrom;
+    use crate::learning::gate::GateOptions;
+    use crate::learning::run::Tuning;
+    use crate::traffic::TrafficOptions;
+
+    /// The run of `voters` on three days of a small site.
+    fn measured(voters: Voters) -> Ran {
+        let config = Config::default();
+        let options = RunOptions {
+            samples_max: usize::MAX,
+            training: training_options(&config, 1),
+            false_positive_budget: 0.01,
+            threshold_from: ThresholdFrom::Budget,
+            profile: "ext-mlp16".into(),
+            gate: GateOptions::default(),
+            voters,
+            tuning: Tuning::None,
+        };
+        let schema = FeatureSchema::ext();
+        let labels = Labels::Oracle;
+        let setting = Setting { config: &config, schema: &schema, options: &options, labels, period_ms: None };
+        let traffic = TrafficOptions { users: 80, days: 3.0, ..TrafficOptions::default() };
+        let mut train = generated(&traffic).expect("sound records");
+        let test = train.split_off(train.len() * 2 / 3);
+        let input = |records| Input { records, rejected: 0 };
+        once(&setting, &input(train), &input(test)).expect("a model")
+    }
+
+    #[test]
+    fn the_logistic_regression_beside_a_model_is_the_one_that_can_be_asked_for_alone() {
+        let beside = measured(Voters::Network).report["baseline"].clone();
+        let alone = measured(Voters::Logistic).report;
+
+        assert!(alone["roc_auc"].is_number(), "{alone}");
+        for key in ["roc_auc", "pr_auc", "threshold", "recall", "realised_fpr", "brier"] {
+            assert_eq!(beside[key], alone[key], "{key}");
+        }
+    }
 
     fn attempt(seconds: u32, address: &str, success: bool, attack: bool) -> CheckedRecord {
         let fields = json!({

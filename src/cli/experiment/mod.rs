@@ -155,7 +155,7 @@ impl Traffic {
 }
 
 /// The records of made-up traffic, checked like any others.
-fn generated(options: &TrafficOptions) -> Result<Vec<CheckedRecord>, Failure> {
+pub(super) fn generated(options: &TrafficOptions) -> Result<Vec<CheckedRecord>, Failure> {
     let end = options.start.plus_millis((options.days * 86_400_000.0) as i64 + 1);
     let pseudonymizer = input::pseudonymizer();
     let records = traffic::generate(options).into_iter();

@@ -108,7 +108,7 @@ fn baselines(report: &Value) -> Vec<Block> {
     let Some(rows) = beside::rows(report) else { return Vec::new() };
     let text = format!(
         "On the same test. What learns was trained on the same records, with the same labels ({}) and the same rule for its \
-         threshold; compat-6 and original on at most 5000 samples. The rule flags an address with five failures in 600 s.",
+         threshold; original on at most 5000 samples. The rule flags an address with five failures in 600 s.",
         render::text(&report["labels"])
     );
     let rows = rows.into_iter().map(|(name, [roc, pr, at, recall, fpr])| {
