@@ -121,6 +121,9 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     };
     let train = input::checked(&config, &args.train)?;
     let test = input::checked(&config, &args.test)?;
+    if let Some(warning) = too_early(&train.records, &test.records) {
+        eprintln!("{warning}");
+    }
     let options = RunOptions {
         samples_max: args.samples.unwrap_or(if args.prequential.is_some() {
             usize::try_from(config.training.samples).unwrap_or(usize::MAX)
@@ -178,6 +181,18 @@ pub fn run(common: &Common, args: &EvaluateArgs) -> Result<(), Failure> {
     baselines::show(&ran.report);
     overlay::show(&ran.report["overlay"]);
     Ok(())
+}
+
+/// What is wrong with a test that begins before the training ends: attempts of one time tell of each other, and a model
+/// that was trained on what came later is not the one that would have served.
+fn too_early(train: &[CheckedRecord], test: &[CheckedRecord]) -> Option<String> {
+    let (last, first) = (train.last()?.attempt.ts, test.first()?.attempt.ts);
+    (first < last).then(|| {
+        format!(
+            "warning: the test begins at {first}, before the last training record at {last}: figures may be too good or too \
+             bad; split the records by time, the earlier ones for --train"
+        )
+    })
 }
 
 /// The additional features of the training files, as a daemon takes them in: first come, first served. What only the test
@@ -350,4 +365,19 @@ pub(super) fn known_labels(records: &[CheckedRecord]) -> KnownLabels {
         Some((record.attempt.request, label))
     });
     KnownLabels(labels.collect::<HashMap<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::overlay::tests::record;
+    use super::*;
+
+    #[test]
+    fn a_test_that_begins_before_the_training_ends_is_warned_of() {
+        let at = |hour: u32| record(&json!({ "ts": format!("2026-01-05T{hour:02}:00:00.000Z") }).to_string());
+
+        let warning = too_early(&[at(1), at(5)], &[at(4), at(9)]).expect("an hour too early");
+        assert!(warning.contains("2026-01-05T04:00:00") && warning.contains("2026-01-05T05:00:00"), "{warning}");
+        assert_eq!(too_early(&[at(1), at(5)], &[at(5), at(9)]), None, "one instant may be cut in two");
+    }
 }
