@@ -39,7 +39,7 @@ pub struct Told {
     pub repeated: usize,
     /// Items that say something else than the label of their request; the person wins.
     pub overruled: usize,
-    /// Items that would have counted, and cost more attacks than they may.
+    /// Items that would have counted, and cost more attacks than they may, or had the model refused.
     pub set_aside: usize,
     /// So many items of one author could count; 0 where nothing was asked.
     pub per_author: usize,

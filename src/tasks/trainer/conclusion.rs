@@ -215,13 +215,16 @@ impl Trainer {
             warn!(
                 items,
                 authors,
-                "{items} feedback items of {authors} authors cost more attacks than they may and were left out of this \
-                 training; `nauthilus-neural feedback list` shows which"
+                "{items} feedback items of {authors} authors cost more attacks than they may, or had the model refused, and \
+                 were left out of this training; `nauthilus-neural feedback list` shows which"
             );
         }
         if feedback.overruled > 0 {
             let items = feedback.overruled;
-            info!(items, "{items} feedback items say something else than the labels of their requests, and win");
+            info!(
+                items,
+                "{items} feedback items say something else than the labels of their requests; those that count win"
+            );
         }
         if let Some(table) = &tuning {
             let (winner, of) = (table.winner, table.tried.len());
