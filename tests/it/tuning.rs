@@ -19,7 +19,7 @@ fn history() -> &'static str {
     static LINES: OnceLock<String> = OnceLock::new();
     LINES.get_or_init(|| {
         traffic::generated(&TrafficOptions {
-            seed: 9,
+            seed: 11,
             days: 3.0,
             users: 60,
             attack_share: 0.25,

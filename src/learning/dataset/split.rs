@@ -36,8 +36,8 @@ pub(super) fn check_classes<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<(
     }
 }
 
-/// The last fifth of the rows (by time) is held out, but never so much that training has too little or only one class. Of a
-/// class that was not seen in that time, the last fifth of its own.
+/// The last fifth of the rows (by time) is held out, but never so much that training has too little or only one class. Where
+/// no attack was seen in that time, the last fifth of the attacks as well.
 pub(super) fn split_by_time(rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
     let mut at = rows.len() - (rows.len() as f64 * HOLD_OUT) as usize;
     // Rows of one instant stay together.
@@ -50,11 +50,9 @@ pub(super) fn split_by_time(rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
     let mut train = rows;
     let mut hold_out = train.split_off(at);
     if both(&train) {
-        for label in [Label::Attack, Label::Legit] {
-            if !hold_out.is_empty() && hold_out.iter().all(|row| row.label != label) {
-                hold_out.extend(take_last_fifth(&mut train, label));
-                sort(&mut hold_out);
-            }
+        if !hold_out.is_empty() && hold_out.iter().all(|row| row.label == Label::Legit) {
+            hold_out.extend(take_last_attacks(&mut train));
+            sort(&mut hold_out);
         }
         return (train, hold_out);
     }
@@ -73,15 +71,15 @@ pub(super) fn split_by_time(rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
     (kept, Vec::new())
 }
 
-/// Takes the last fifth of one class out of rows in the order of time. After quiet days nothing could be measured otherwise:
-/// neither how many attacks a model finds nor what the words of people cost.
-fn take_last_fifth(rows: &mut Vec<Row>, label: Label) -> Vec<Row> {
-    let of_class = rows.iter().filter(|row| row.label == label).count();
-    let kept = of_class - (of_class as f64 * HOLD_OUT) as usize;
+/// Takes the last fifth of the attacks out of rows in the order of time. After quiet days nothing could be measured
+/// otherwise: neither how many attacks a model finds nor what the words of people cost.
+fn take_last_attacks(rows: &mut Vec<Row>) -> Vec<Row> {
+    let attacks = rows.iter().filter(|row| row.label == Label::Attack).count();
+    let kept = attacks - (attacks as f64 * HOLD_OUT) as usize;
     let mut seen = 0;
     let is_late = |row: &mut Row| {
-        seen += usize::from(row.label == label);
-        row.label == label && seen > kept
+        seen += usize::from(row.label == Label::Attack);
+        row.label == Label::Attack && seen > kept
     };
     rows.extract_if(.., is_late).collect()
 }
