@@ -7,7 +7,7 @@ use nauthilus_neural::learning::hindsight::{FrozenLabel, HindsightRule};
 use nauthilus_neural::learning::sample::Sample;
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Setup};
+use crate::support::daemon::{Daemon, Setup, write_secret};
 use crate::support::redis::RedisServer;
 use crate::support::traffic;
 
@@ -61,12 +61,17 @@ async fn attempts_of_before_a_restart_and_of_another_node_label_like_ones_own() 
         let (first, second) = lines.split_at(lines.len() * 3 / 5);
         (first.to_vec(), second.to_vec())
     };
-    let undisturbed = Daemon::start(Setup::new("undisturbed")).await;
+    // Of a crowded slice of time the smallest pseudonyms are kept: which these are depends on the key, so all have the same.
+    let directory = tempfile::tempdir().expect("a directory");
+    let key = directory.path().join("key");
+    write_secret(&key, &"5a".repeat(32));
+    let keyed = |setup: Setup| setup.set("node.pseudonym_key_file", format!("{:?}", key.display().to_string()));
+    let undisturbed = Daemon::start(keyed(Setup::new("undisturbed"))).await;
     undisturbed.ingest(traffic::history()).await;
     train(&undisturbed).await;
     let expected = labels(&undisturbed).await;
-    let mut telling = Daemon::start(Setup::on(&server, "telling")).await;
-    let listening = Daemon::start(Setup::on(&server, "listening")).await;
+    let mut telling = Daemon::start(keyed(Setup::on(&server, "telling"))).await;
+    let listening = Daemon::start(keyed(Setup::on(&server, "listening"))).await;
 
     telling.ingest(&first.join("\n")).await;
     telling.stop().await;
