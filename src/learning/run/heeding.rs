@@ -256,7 +256,8 @@ impl Found {
     ///
     /// What is lost in both ways adds up: honest failures that one author called attacks cost four fifths of the attacks
     /// and nine tenths of the log-loss that they might, each for itself, and 2.2 points of all attacks. Right ones came to
-    /// .85 of both together. In both measures of attacks the same ones are lost, so the worse of them counts.
+    /// .85 of both together, in 49 of 50 cases; the other one (1.4) told the model what it knew. In both measures of attacks the
+    /// same ones are lost, so the worse of them counts.
     fn price(self, without: &Self) -> f64 {
         let grown = self.loss - without.loss;
         let loss = (grown / (LOSS_MAX * without.loss).max(f64::MIN_POSITIVE)).min(grown / LOSS_MIN);
