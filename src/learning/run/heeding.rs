@@ -136,10 +136,11 @@ pub(super) fn fit_unrefused(
     let (part, fitted) = heard(&parties(prepared), &mut fit_with)?.unwrap_or((silent, control));
     let unrefused = judge(&fitted, &part.train, prepared);
     let why = format!("with all items the model is refused ({})", judgement.reason());
-    let earlier = heeded.set_aside.as_deref();
-    let why = earlier.into_iter().chain([why.as_str()]).collect::<Vec<_>>().join("; ");
     let mut told = Heeded::without_some(part, fitted, prepared, &why);
-    told.unheeded = heeded.unheeded.iter().cloned().chain(told.unheeded).collect::<BTreeSet<_>>().into_iter().collect();
+    // What cost too much before stays set aside, and is told first.
+    told.set_aside = Some(heeded.set_aside.into_iter().chain(told.set_aside).collect::<Vec<_>>().join("; "));
+    told.unheeded.extend(heeded.unheeded);
+    told.unheeded.sort_unstable();
     Ok((told, unrefused))
 }
 
@@ -152,7 +153,7 @@ impl Heeded {
         let unheeded: Vec<String> = authors(prepared).difference(&authors(&part)).cloned().collect();
         let set_aside = format!(
             "{} feedback items of {} authors are set aside: {why}; the list of feedback shows which",
-            part.told.set_aside,
+            part.told.set_aside - prepared.told.set_aside,
             unheeded.len(),
         );
         Self { prepared: part, fitted, set_aside: Some(set_aside), unheeded }

@@ -188,14 +188,22 @@ fn what_cannot_be_measured_is_not_asked() {
     assert!(on(&of(false), 0.1).is_none() && on(&of(true), 0.1).is_none(), "one class");
 }
 
-/// What is refused where words of these authors were learnt from.
-fn unrefused(words: Vec<Feedback>, refused: &'static [&'static str]) -> (Heeded, Judgement) {
+fn prepared_heeded(words: Vec<Feedback>) -> Heeded {
     let prepared = dataset::build(samples(), words, &Truth, &schema(), 10_000, 1).expect("enough rows");
+    let fitted = fit(&prepared, &schema(), &options(), &AtomicBool::new(false), &mut |_| {}).expect("fits");
+    Heeded { prepared, fitted, set_aside: None, unheeded: Vec::new() }
+}
+
+fn unrefused(words: Vec<Feedback>, refused: &'static [&'static str]) -> (Heeded, Judgement) {
+    unrefused_of(prepared_heeded(words), refused)
+}
+
+/// What becomes of models that are refused where words of these authors were learnt from.
+fn unrefused_of(heeded: Heeded, refused: &'static [&'static str]) -> (Heeded, Judgement) {
     let never = AtomicBool::new(false);
-    let fitted = fit(&prepared, &schema(), &options(), &never, &mut |_| {}).expect("fits");
-    let authors: std::collections::BTreeMap<RequestKey, String> =
-        prepared.words.said.iter().map(|(request, (author, _))| (*request, author.clone())).collect();
-    let heeded = Heeded { prepared, fitted, set_aside: None, unheeded: Vec::new() };
+    let said = &heeded.prepared.words.said;
+    let authors: BTreeMap<RequestKey, String> =
+        said.iter().map(|(request, (author, _))| (*request, author.clone())).collect();
     let judge = |_: &Fitted, rows: &Dataset, asked: &Prepared| {
         assert_eq!(asked.words.said.len(), authors.len(), "held-out words are asked, whatever was learnt");
         let mut said = rows.rows.iter().filter(|row| row.from_feedback).map(|row| authors[&row.request].as_str());
@@ -220,6 +228,21 @@ fn words_that_the_gate_refuses_a_model_for_are_set_aside_and_the_others_count() 
 
     let (heeded, judgement) = unrefused(said(), &["mallory", "c"]);
     assert_eq!((judgement.verdict, heeded.prepared.told.counted), (Verdict::Promote, 0));
+}
+
+#[test]
+fn what_was_set_aside_before_a_refusal_is_told_first_and_counted_once() {
+    let words = [words_of("mallory", 53, true, 0, 12), words_of("c", 100, false, 100, 6)].concat();
+    let mut heeded = prepared_heeded(words);
+    heeded.prepared.told.set_aside = 5;
+    heeded.set_aside = Some("5 earlier ones".to_owned());
+    heeded.unheeded = vec!["trudy".to_owned()];
+
+    let (heeded, _) = unrefused_of(heeded, &["mallory"]);
+
+    let told = heeded.set_aside.expect("told");
+    assert!(told.starts_with("5 earlier ones; 12 feedback items of 1 authors are set aside: "), "{told}");
+    assert_eq!((heeded.prepared.told.set_aside, heeded.unheeded), (17, vec!["mallory".to_owned(), "trudy".to_owned()]));
 }
 
 #[test]
