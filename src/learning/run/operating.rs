@@ -12,7 +12,10 @@ use super::super::threshold::{self, Negative, Support, Thresholds};
 use super::RunOptions;
 
 /// Lowest block threshold on calibrated probabilities (the original decided by 0.7) …
-pub(super) const BLOCK_MIN: f64 = 0.8;
+///
+/// Beside 0.8 it finds .2 points more of the attacks on ten generated sites, on a site that meets a kind of attack for the
+/// first time three points more of that, for a twelfth more false positives (.089 instead of .082 % on average).
+pub(super) const BLOCK_MIN: f64 = 0.75;
 /// … and where no passwords are told apart. A device that repeats one looks like a guesser there, hindsight labels hardly
 /// any of them, and so the held-out days know fewer hard cases than there are.
 pub(super) const BLIND_BLOCK_MIN: f64 = 0.85;
