@@ -135,7 +135,14 @@ fn many_authors_of_a_word_each_are_judged_together() {
     assert_eq!(parties(many), [1, 1, 1, 1, 1, 2], "five fits, and one for the rest");
 }
 
-const WITHOUT: Found = Found { attacks: 4000.0, recall: Some(0.95), sure: Some(0.9), loss: 0.004 };
+const WITHOUT: Found = Found {
+    attacks: 4000.0,
+    recall: Some(0.95),
+    sure: Some(0.9),
+    fitted_attacks: 16_000.0,
+    fitted_sure: Some(0.92),
+    loss: 0.004,
+};
 
 #[test]
 fn words_cost_in_the_attacks_that_are_found_or_in_how_sure_the_model_is() {
@@ -160,8 +167,18 @@ fn words_cost_in_the_attacks_that_the_model_is_no_longer_sure_of() {
     assert!(price(0.95, Some(0.894), 0.004) > 1.0 && price(0.95, Some(0.896), 0.004) < 1.0);
     assert!(price(0.946, Some(0.896), 0.004) < 1.0, "the same attacks are lost in both, and counted once");
     assert!(price(0.95, Some(0.896), 0.0047) > 1.0, "together with the log-loss");
-    assert!(price(0.96, Some(0.91), 0.003) < 0.0, "they pay");
+    assert!(price(0.96, Some(0.91), 0.003) <= 0.0, "nothing is lost");
     assert!(price(0.95, None, 0.004).abs() < 1e-9, "probabilities that are no odds are not asked");
+}
+
+#[test]
+fn words_cost_in_the_attacks_that_were_fitted() {
+    let price = |lost: f64| Found { fitted_sure: Some(0.92 - lost), ..WITHOUT }.price(&WITHOUT);
+    assert!(price(0.0099) < 1.0 && price(0.0101) > 1.0, "{} {}", price(0.0099), price(0.0101));
+
+    let few = Found { fitted_attacks: 500.0, ..WITHOUT };
+    let price = |lost: f64| Found { fitted_sure: Some(0.92 - lost / 500.0), ..few }.price(&few);
+    assert!(price(9.0) < 1.0 && price(11.0) > 1.0, "{} {}", price(9.0), price(11.0));
 }
 
 #[test]
@@ -176,7 +193,9 @@ fn a_few_attacks_are_chance() {
 fn what_cannot_be_measured_is_not_asked() {
     let prepared = dataset::build(samples(), Vec::new(), &Truth, &schema(), 10_000, 1).expect("enough rows");
     let fitted = fit(&prepared, &schema(), &options(), &AtomicBool::new(false), &mut |_| {}).expect("fits");
-    let on = |rows: &Dataset, budget: f64| Found::on(&fitted.measured, rows, budget);
+    let on = |rows: &Dataset, budget: f64| {
+        Found::on(&fitted.measured, &Prepared { hold_out: rows.clone(), ..prepared.clone() }, budget)
+    };
     let of = |attack: bool| {
         let rows = prepared.hold_out.rows.iter().filter(|row| (row.label == Label::Attack) == attack);
         Dataset { rows: rows.cloned().collect() }
@@ -186,6 +205,20 @@ fn what_cannot_be_measured_is_not_asked() {
     assert!(on(&prepared.hold_out, 10.5 / legit).is_some_and(|found| found.recall.is_some()));
     assert!(on(&prepared.hold_out, 9.5 / legit).is_some_and(|found| found.recall.is_none()));
     assert!(on(&of(false), 0.1).is_none() && on(&of(true), 0.1).is_none(), "one class");
+}
+
+#[test]
+fn rows_that_somebody_spoke_of_are_not_asked() {
+    let Prepared { mut train, hold_out, .. } = prepared_heeded(Vec::new()).prepared;
+    let Heeded { prepared, fitted, .. } = prepared_heeded(Vec::new());
+    let attacks = train.rows.iter().filter(|row| row.label == Label::Attack).count() as f64;
+    for row in train.rows.iter_mut().filter(|row| row.label == Label::Attack).take(7) {
+        row.from_feedback = true;
+    }
+
+    let found = Found::on(&fitted.measured, &Prepared { train, hold_out, ..prepared }, 0.1).expect("both classes");
+
+    assert_eq!(found.fitted_attacks, attacks - 7.0);
 }
 
 fn prepared_heeded(words: Vec<Feedback>) -> Heeded {
@@ -224,7 +257,7 @@ fn words_that_the_gate_refuses_a_model_for_are_set_aside_and_the_others_count() 
     let (heeded, judgement) = unrefused(said(), &["mallory"]);
     assert_eq!((judgement.verdict, heeded.unheeded.as_slice()), (Verdict::Promote, ["mallory".to_owned()].as_slice()));
     assert_eq!((heeded.prepared.told.counted, heeded.prepared.told.set_aside), (6, 12));
-    assert!(heeded.set_aside.is_some_and(|told| told.starts_with("12 feedback items of 1 authors are set aside: ")));
+    assert!(heeded.set_aside.is_some_and(|told| told.starts_with("12 feedback items of one author are set aside: ")));
 
     let (heeded, judgement) = unrefused(said(), &["mallory", "c"]);
     assert_eq!((judgement.verdict, heeded.prepared.told.counted), (Verdict::Promote, 0));
@@ -241,7 +274,7 @@ fn what_was_set_aside_before_a_refusal_is_told_first_and_counted_once() {
     let (heeded, _) = unrefused_of(heeded, &["mallory"]);
 
     let told = heeded.set_aside.expect("told");
-    assert!(told.starts_with("5 earlier ones; 12 feedback items of 1 authors are set aside: "), "{told}");
+    assert!(told.starts_with("5 earlier ones; 12 feedback items of one author are set aside: "), "{told}");
     assert_eq!((heeded.prepared.told.set_aside, heeded.unheeded), (17, vec!["mallory".to_owned(), "trudy".to_owned()]));
 }
 
