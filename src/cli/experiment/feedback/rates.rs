@@ -26,6 +26,16 @@ pub(super) struct Rates {
     habit_others: [Option<f64>; 2],
     /// The same by all accounts.
     habit_all: [Option<f64>; 2],
+    /// How many attempts and accounts the blocked ones are.
+    habit_counts: Counts,
+}
+
+/// What a share is of: one account may be all of it.
+#[derive(Default)]
+struct Counts {
+    attempts: usize,
+    blocked_attempts: usize,
+    blocked_accounts: usize,
 }
 
 impl Rates {
@@ -53,7 +63,15 @@ impl Rates {
         };
         let of_habit = |attempt: &Attempt<'_>| habit.is_some_and(|habit| attempt.has_habit(habit));
         let others = |attempt: &Attempt<'_>| of_habit(attempt) && !told.contains(&attempt.record.attempt.user.0);
+        let in_habit: Vec<_> = scored.iter().filter(|(attempt, _)| of_habit(attempt)).collect();
+        let blocked: Vec<_> = in_habit.iter().filter(|(_, score)| cuts[0].is_some_and(|cut| *score > cut)).collect();
+        let accounts: BTreeSet<_> = blocked.iter().map(|(attempt, _)| attempt.record.attempt.user.0).collect();
         Self {
+            habit_counts: Counts {
+                attempts: in_habit.len(),
+                blocked_attempts: blocked.len(),
+                blocked_accounts: accounts.len(),
+            },
             recall: share(cuts[0], &|attempt| attempt.is_attack()),
             recall_watch: share(cuts[1], &|attempt| attempt.is_attack()),
             recall_at_fpr: evaluation::tpr_at_fpr(&ranked, 0.001),
@@ -78,10 +96,14 @@ impl Rates {
     pub(super) fn to_json(&self) -> Value {
         let [others_blocked, others_watched] = self.habit_others;
         let [blocked, watched] = self.habit_all;
+        let Counts { attempts, blocked_attempts, blocked_accounts } = self.habit_counts;
         json!({
             "watch_only": self.watch_only, "recall": self.recall, "recall_watch": self.recall_watch, "realised_fpr": self.fpr,
             "recall_at_fpr": { "0.001": self.recall_at_fpr },
-            "habit": { "blocked": blocked, "watched": watched },
+            "habit": {
+                "blocked": blocked, "watched": watched, "attempts": attempts, "blocked_attempts": blocked_attempts,
+                "blocked_accounts": blocked_accounts,
+            },
             "habit_of_others": { "blocked": others_blocked, "watched": others_watched },
         })
     }
@@ -100,6 +122,7 @@ mod tests {
             watch_only: recall.is_none(),
             habit_others: [None; 2],
             habit_all: [None; 2],
+            habit_counts: Counts::default(),
         }
     }
 
