@@ -119,7 +119,7 @@ pub fn features(common: &Common, action: &FeaturesAction) -> Done {
         FeaturesAction::Allow { names } => {
             let answer = client.post("/v1/features", &json!({ "names": names }))?;
             let allowed = answer["allowed"].as_array().map_or(0, Vec::len);
-            said(common, &answer, &format!("{allowed} of them were refused; requests may bring all of them in again"))
+            said(common, &answer, &format!("refused until now: {allowed}; requests may bring all of them in again"))
         }
     }
 }

@@ -79,7 +79,8 @@ pub(super) fn drift(challenge: &Challenge<'_>) -> Criterion {
         Level::Alarm if challenge.options.approved => (Status::Noted, Drift::ALARM),
         Level::Alarm => (Status::NeedsApproval, Drift::ALARM),
     };
-    Criterion::measured(NAME, status, measured.psi, limit, drift.sentence())
+    let alarm = if drift.level() == Level::Alarm { "an alarm: " } else { "" };
+    Criterion::measured(NAME, status, measured.psi, limit, format!("{alarm}{}", drift.sentence()))
 }
 
 fn wants_a_person(challenge: &Challenge<'_>) -> Status {

@@ -87,7 +87,7 @@ impl LabelCounts {
         let attacks: u64 = failures.filter(|rule| attack(rule)).filter_map(|rule| self.rules.get(rule)).sum();
         let unlabelled: u64 = self.unknown.values().map(|counts| counts.1).sum();
         let mut parts = vec![match (labelled, unlabelled) {
-            (0, 0) => "no failed attempt was recorded yet".to_owned(),
+            (0, 0) => "no failed attempt was recorded yet (attempts without a told outcome are no samples)".to_owned(),
             (0, _) => "no failed attempt has settled yet: labels need 24 hours of traffic before and after".to_owned(),
             _ => format!("{labelled} failed attempts have a label, {attacks} of them as attacks"),
         }];
