@@ -1,8 +1,9 @@
 //! What ten items of feedback do: right ones about an honest habit that the model has never seen, and wrong ones.
 //!
 //! The honest failures of three habits are taken out of what is trained on. People complain in the first two fifths of
-//! the time after; the rest of it is measured. Nothing but the feedback is new to the training that follows, so that nothing
-//! else can have helped.
+//! the time after; the rest of it is measured. Nothing but right words is new to the training that follows them, so that
+//! nothing else can have helped. With all other cases the training has, as a daemon's has, the attempts of the days in which
+//! people spoke: what they say meets what hindsight knows of the same days.
 
 mod cases;
 mod rates;
@@ -25,14 +26,15 @@ use crate::detection::event::Snapshot;
 use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::gate::Canary;
-use crate::learning::labels::LabelPolicy;
+use crate::learning::hindsight::{HindsightIndex, HindsightLabels};
+use crate::learning::labels::{KnownLabels, LabelPolicy, OutcomeLabels};
 use crate::learning::run::{self, Material, RunOutcome};
 use crate::learning::sample::Sample;
 use crate::traffic::{self, Habit};
 
 /// Share of the time after in which people complain.
 const COMPLAINTS: f64 = 0.4;
-/// What a wrong case may cost in recall or false positives before it has to be refused.
+/// What wrong words that count may cost in recall or false positives, compared with the same training without them.
 const COST_MAX: f64 = 0.02;
 
 /// One attempt after the training, with what was known before its outcome.
@@ -75,23 +77,49 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
         played.iter().filter(|(record, _)| !in_hole(record)).filter_map(|(_, sample)| sample.clone()).collect();
     let whole: Vec<(f64, Sample)> = played.into_iter().filter_map(|(_, sample)| sample).collect();
     let index = weak_labels::index(&traffic.before);
-    let hindsight = weak_labels::labels(&index);
-    let truth = evaluate::known_labels(&traffic.before);
-    let policy: &dyn LabelPolicy = match setting.args.labels {
-        Labels::Hindsight => &hindsight,
-        Labels::Oracle => &truth,
-        Labels::Outcome => &crate::learning::labels::OutcomeLabels,
-    };
+    let before = Policies::of(&index, &traffic.before);
+    let policy = before.chosen(setting.args.labels);
     let canaries = traffic::canaries(setting.schema);
     let with_hole = Base::train(setting, with_hole, policy, &canaries)?;
-    let whole = Base::train(setting, whole, policy, &canaries)?;
+    let mut whole = Base::train(setting, whole, policy, &canaries)?;
+    let spoken_in = complaints.iter().filter_map(|attempt| evaluate::sample(attempt.record, attempt.snapshot.clone()));
+    whole.samples.extend(spoken_in);
+    let lived: Vec<CheckedRecord> = traffic.before.iter().chain(&traffic.after[..complaints.len()]).cloned().collect();
+    let lived_index = weak_labels::index(&lived);
+    let lived = Policies::of(&lived_index, &lived);
     let cases = cases(complaints, &with_hole.model, &whole.model, seed);
     let mut results = Vec::with_capacity(cases.len());
+    // What the same training makes of the same attempts if nobody says anything.
+    let mut silent: Option<Rates> = None;
     for case in &cases {
-        let base = if case.hole { &with_hole } else { &whole };
-        results.push(base.retrain(setting, case, policy, &canaries, later)?);
+        let (base, policy) = if case.hole { (&with_hole, policy) } else { (&whole, lived.chosen(setting.args.labels)) };
+        let (rates, result) = base.retrain(setting, case, policy, &canaries, later, silent.as_ref())?;
+        if case.items.is_empty() && !case.hole {
+            silent = Some(rates);
+        }
+        results.push(result);
     }
     Ok(json!({ "experiment": "feedback", "cases": results }))
+}
+
+/// What is known of some attempts at the time of the last of them.
+struct Policies<'a> {
+    hindsight: HindsightLabels<'a>,
+    truth: KnownLabels,
+}
+
+impl<'a> Policies<'a> {
+    fn of(index: &'a HindsightIndex, records: &[CheckedRecord]) -> Self {
+        Self { hindsight: weak_labels::labels(index), truth: evaluate::known_labels(records) }
+    }
+
+    fn chosen(&self, labels: Labels) -> &dyn LabelPolicy {
+        match labels {
+            Labels::Hindsight => &self.hindsight,
+            Labels::Oracle => &self.truth,
+            Labels::Outcome => &OutcomeLabels,
+        }
+    }
 }
 
 /// A model, and what it was trained on.
@@ -119,7 +147,8 @@ impl Base {
         }
     }
 
-    /// The training that follows the feedback, judged against this model and measured beside it.
+    /// The training that follows the feedback, judged against this model and measured beside it, and beside the same training
+    /// without words if that is known.
     fn retrain(
         &self,
         setting: &Setting<'_>,
@@ -127,7 +156,8 @@ impl Base {
         policy: &dyn LabelPolicy,
         canaries: &[Canary],
         later: &[Attempt<'_>],
-    ) -> Result<Value, Failure> {
+        silent: Option<&Rates>,
+    ) -> Result<(Rates, Value), Failure> {
         let feedback = case.items.iter().enumerate().map(|(number, attempt)| case.said(number, attempt)).collect();
         let material = Material { samples: self.samples.clone(), feedback, canaries: canaries.to_vec() };
         let options = setting.options(setting.config.training.feedback_epochs);
@@ -142,18 +172,22 @@ impl Base {
         let told: BTreeSet<_> = case.items.iter().map(|attempt| attempt.record.attempt.user.0).collect();
         let rates = |model: &ModelArtifact| Rates::of(model, later, case.habit, &told);
         let (before, after) = (rates(&self.model), rates(&challenger));
-        let harmful = before.cost(&after).map(|cost| cost > COST_MAX).filter(|_| case.wrong);
-        Ok(json!({
+        let counted = challenger.training.counts.feedback;
+        let cost = silent.and_then(|silent| silent.cost(&after)).filter(|_| case.wrong);
+        let harmful = cost.map(|cost| counted > 0 && cost > COST_MAX);
+        let result = json!({
             "case": case.name,
             "items": case.items.len(),
-            "counted": challenger.training.counts.feedback,
+            "counted": counted,
             "promoted": refused.is_none(),
             "refused": refused,
             "before": before.to_json(),
             "after": after.to_json(),
+            "cost": cost,
             "harmful": harmful,
             "gate": judgement,
-        }))
+        });
+        Ok((after, result))
     }
 }
 
