@@ -155,7 +155,7 @@ async fn a_command_of_the_channel_stands_in_the_trail_of_the_fleet() {
     let server = RedisServer::start();
     let fleet = Daemon::fleet(&server, ["a", "b"]).await;
     let command = json!({ "command": "reset", "id": "r1", "issued_by": "cron job" }).to_string();
-    server.query(&["PUBLISH", "nt:{neural}:commands", &command]).await;
+    server.order(&command).await;
     let expected = ["reset", "cron job", "channel", "ok"].map(str::to_owned);
 
     for daemon in &fleet {

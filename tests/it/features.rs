@@ -163,7 +163,7 @@ async fn a_command_on_the_channel_removes_features_too() {
     followed(&fleet, &["device", "risk"]).await;
 
     let command = r#"{"command":"remove_features","names":["risk","device"],"id":"t-1"}"#;
-    server.query(&["PUBLISH", "nt:{neural}:commands", command]).await;
+    server.order(command).await;
 
     followed(&fleet, &[]).await;
     // What is sent again stays away until somebody allows it: then it is a new feature at a new place.
@@ -171,7 +171,7 @@ async fn a_command_on_the_channel_removes_features_too() {
     let skipped = fleet[0].metric("additional_features_skipped_total{reason=\"removed\"}").await;
     assert_eq!((skipped, names(&fleet[0].http.get("/v1/features").await.body).len()), (2, 0));
     let command = r#"{"command":"allow_features","names":["risk"],"id":"t-2"}"#;
-    server.query(&["PUBLISH", "nt:{neural}:commands", command]).await;
+    server.order(command).await;
     eventually("the name is allowed", SOON, || async {
         let refused = fleet[0].http.get("/v1/features").await.body["refused"].clone();
         if refused.as_array().map(Vec::len) == Some(1) { Ok(()) } else { Err(refused.to_string()) }

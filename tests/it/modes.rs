@@ -135,7 +135,7 @@ async fn a_mode_command_on_the_channel_is_for_the_fleet_whichever_node_runs_dry(
     };
     for round in 0..6 {
         let (id, on) = (format!("t-{round}"), round % 2 == 0);
-        server.query(&["PUBLISH", "nt:{neural}:commands", &by(&id, on)]).await;
+        server.order(&by(&id, on)).await;
         let told = result(&id).await;
         assert_eq!((&told["ok"], &told["result"]["dry_run"]), (&json!(true), &json!(false)), "{told}");
         eventually("the switch is set", SOON, || async {
@@ -146,7 +146,7 @@ async fn a_mode_command_on_the_channel_is_for_the_fleet_whichever_node_runs_dry(
     }
     // Whatever the fleet does, a dry run stays one; and who asks that node itself is refused.
     drop(wet);
-    server.query(&["PUBLISH", "nt:{neural}:commands", &by("t-7", false)]).await;
+    server.order(&by("t-7", false)).await;
     assert_eq!(result("t-7").await["node"], "dry", "alone it does the same");
     let mode = dry.http.get("/v1/learning-mode").await.body;
     assert_eq!((&mode["learning_mode"], &mode["dry_run"]), (&json!(true), &json!(true)), "{mode}");
@@ -293,7 +293,7 @@ async fn the_command_channel_may_approve_too() {
     let id = newest(&daemon, "candidate").await["candidate"].clone();
 
     let command = json!({ "command": "approve", "training_id": id, "id": "yes-1", "issued_by": "night shift" });
-    server.query(&["PUBLISH", "nt:{neural}:commands", &command.to_string()]).await;
+    server.order(&command.to_string()).await;
 
     let entry = newest(&daemon, "promoted").await;
     assert_eq!((&entry["candidate"], &entry["by"]), (&id, &json!("night shift")), "{entry}");

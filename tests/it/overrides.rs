@@ -309,7 +309,7 @@ async fn a_long_list_is_shown_in_pages_that_miss_nothing_by_http_by_channel_and_
     assert!(status.contains("overrides: 1 release, 450 block"), "{status}");
 
     let command = json!({ "command": "override_list", "offset": 0, "limit": 2, "id": "l1" }).to_string();
-    server.query(&["PUBLISH", "nt:{neural}:commands", &command]).await;
+    server.order(&command).await;
     let result = eventually("the page is kept", SOON, || async {
         let result = server.query(&["GET", "nt:{neural}:results:l1"]).await;
         if result.contains("override_list") { Ok(result) } else { Err(result) }
@@ -403,7 +403,7 @@ async fn the_channel_orders_and_takes_back_and_its_results_hold_no_name() {
     let send = |command: Value| {
         let command = command.to_string();
         let server = &server;
-        async move { server.query(&["PUBLISH", "nt:{neural}:commands", &command]).await }
+        async move { server.order(&command).await }
     };
     send(json!({ "command": "override_block", "username": NAME, "network": PLACE, "reason": "ticket 4711",
         "duration": "10m", "id": "o1", "issued_by": "cron job" }))

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::eventually::eventually;
+
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
 pub struct RedisSetup {
@@ -97,6 +99,16 @@ impl RedisServer {
         command.arg(&words[1..]);
         let value: redis::Value = command.query_async(&mut connection).await.expect("the command works");
         format!("{value:?}")
+    }
+
+    /// Publishes a command as soon as a node listens: one that starts answers by HTTP before it has subscribed, and what
+    /// nobody hears is lost.
+    pub async fn order(&self, command: &str) {
+        eventually("a node listens to commands", Duration::from_secs(15), || async {
+            let heard = self.query(&["PUBLISH", "nt:{neural}:commands", command]).await;
+            if heard == "int(0)" { Err(heard) } else { Ok(()) }
+        })
+        .await;
     }
 
     /// A plain connection.
