@@ -9,7 +9,6 @@ use crate::learning::calibration::Calibrates;
 use crate::learning::cost::{Costs, ThresholdFrom};
 use crate::learning::dataset::{Counts, Words};
 use crate::learning::feedback::Told;
-use crate::learning::gate::GateOptions;
 use crate::learning::threshold;
 use crate::learning::training::TrainingOptions;
 use crate::learning::tuning::Fixed;
@@ -46,16 +45,9 @@ fn prepared(count: usize, attacks: f64, strength: f64) -> Prepared {
 }
 
 fn options(voters: Voters) -> RunOptions {
-    RunOptions {
-        samples_max: usize::MAX,
-        training: TrainingOptions { hidden: 4, epochs: 6, ..TrainingOptions::default() },
-        false_positive_budget: 0.01,
-        threshold_from: ThresholdFrom::Budget,
-        profile: "ext-mlp16".into(),
-        gate: GateOptions::default(),
-        voters,
-        tuning: Tuning::None,
-    }
+    let training = TrainingOptions { hidden: 4, epochs: 6, ..TrainingOptions::default() };
+    let profile = "ext-mlp16".into();
+    RunOptions { samples_max: usize::MAX, training, profile, voters, ..super::super::tests::options() }
 }
 
 fn fitted(prepared: &Prepared, options: &RunOptions) -> Fitted {
