@@ -182,9 +182,9 @@ pub fn run(
         Ok(found) => found,
         Err(reason) => return Ok(RunOutcome::NotEnoughData { reason: reason.to_string() }),
     };
-    let heeded = fit_heeding(prepared, schema, &options, cancel, progress)?;
+    let canaries = site_canaries::of_site(canaries, schema, &prepared.hold_out, options.training.seed);
+    let heeded = fit_heeding(prepared, schema, &options, &canaries, cancel, progress)?;
     let champion = champion.filter(|champion| schema.accepts(champion.schema.fingerprint, champion.model.inputs()));
-    let canaries = site_canaries::of_site(canaries, schema, &heeded.prepared.hold_out, options.training.seed);
     let evidence = Evidence { canaries: &canaries, live: &live };
     let judge = |fitted: &Fitted, trained_on: &dataset::Dataset, prepared: &dataset::Prepared| {
         examine(fitted, champion, prepared, &measure(&fitted.measured, trained_on), &evidence, options.gate)

@@ -9,6 +9,11 @@ use crate::learning::artifact::ModelArtifact;
 use crate::learning::evaluation::{self, Scored};
 use crate::traffic::Habit;
 
+/// Where models are compared without the luck of thresholds.
+const FALSE_POSITIVE_RATE: f64 = 0.001;
+/// A share of false positives that allows fewer than so many is a place between single attempts.
+const FALSE_POSITIVES_MIN: f64 = 10.0;
+
 /// Shares of the later attempts that one model flags, at its own thresholds; `None` where it lacks that threshold, or where
 /// there are no such attempts.
 pub(super) struct Rates {
@@ -18,6 +23,8 @@ pub(super) struct Rates {
     recall_watch: Option<f64>,
     /// Attacks blocked at a threshold that would block one legitimate attempt in a thousand: without the luck of thresholds.
     recall_at_fpr: Option<f64>,
+    /// The same where that many legitimate attempts are enough to measure it, and elsewhere at as many as are.
+    recall_measurable: Option<f64>,
     /// Legitimate attempts blocked.
     fpr: Option<f64>,
     /// It has no block threshold.
@@ -52,6 +59,8 @@ impl Rates {
             .iter()
             .map(|(attempt, score)| Scored { score: *score, attack: attempt.is_attack(), weight: 1.0 })
             .collect();
+        let legit = ranked.iter().filter(|row| !row.attack).count() as f64;
+        let measurable = FALSE_POSITIVE_RATE.max(FALSE_POSITIVES_MIN / legit).min(1.0);
         let share = |cut: Option<f64>, of: &dyn Fn(&Attempt<'_>) -> bool| {
             let cut = cut?;
             let (mut above, mut all) = (0u32, 0u32);
@@ -74,7 +83,8 @@ impl Rates {
             },
             recall: share(cuts[0], &|attempt| attempt.is_attack()),
             recall_watch: share(cuts[1], &|attempt| attempt.is_attack()),
-            recall_at_fpr: evaluation::tpr_at_fpr(&ranked, 0.001),
+            recall_at_fpr: evaluation::tpr_at_fpr(&ranked, FALSE_POSITIVE_RATE),
+            recall_measurable: evaluation::tpr_at_fpr(&ranked, measurable),
             fpr: share(cuts[0], &|attempt| !attempt.is_attack()),
             watch_only: cuts[0].is_none(),
             habit_others: cuts.map(|cut| share(cut, &others)),
@@ -83,10 +93,10 @@ impl Rates {
     }
 
     /// What it costs to go on to `after`, in recall or false positives, whichever is more. Where one of the two models
-    /// blocks nothing, what both would find at one false positive in a thousand is compared.
+    /// blocks nothing, what both would find at one false positive in a thousand is compared, or at ten where that is more.
     pub(super) fn cost(&self, after: &Self) -> Option<f64> {
         if self.watch_only || after.watch_only {
-            return Some(self.recall_at_fpr? - after.recall_at_fpr?);
+            return Some(self.recall_measurable? - after.recall_measurable?);
         }
         let forgotten = self.recall.zip(after.recall).map(|(before, after)| before - after);
         let blocked = self.fpr.zip(after.fpr).map(|(before, after)| after - before);
@@ -113,11 +123,12 @@ impl Rates {
 mod tests {
     use super::*;
 
-    fn rates(recall: Option<f64>, fpr: Option<f64>, recall_at_fpr: f64) -> Rates {
+    fn rates(recall: Option<f64>, fpr: Option<f64>, recall_measurable: f64) -> Rates {
         Rates {
             recall,
             recall_watch: None,
-            recall_at_fpr: Some(recall_at_fpr),
+            recall_at_fpr: None,
+            recall_measurable: Some(recall_measurable),
             fpr,
             watch_only: recall.is_none(),
             habit_others: [None; 2],

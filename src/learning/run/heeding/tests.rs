@@ -1,10 +1,12 @@
 //! A site with three kinds of rows at places of their own: plain ones, rare honest ones that look strange, and attacks that
 //! a few honest ones look like.
 
+use super::super::super::artifact::ModelArtifact;
 use super::super::super::dataset::{self, SAMPLES_MIN};
 use super::super::super::labels::{Label, LabelPolicy, Labelled};
 use super::super::super::sample::tests::{feedback, sample};
 use super::super::super::sample::{Feedback, Sample};
+use super::super::super::standardizer::Standardizer;
 use super::*;
 use crate::detection::attempt::RequestKey;
 use crate::learning::training::TrainingOptions;
@@ -72,7 +74,7 @@ fn heeded(words: Vec<Feedback>) -> Heeded {
     let prepared = dataset::build(samples(), words, &Truth, &schema(), 10_000, 1).expect("enough rows");
     assert!(prepared.counts.train > SAMPLES_MIN);
     let never = AtomicBool::new(false);
-    fit_heeding(prepared, &schema(), &options(), &never, &mut |_| {}).expect("fits")
+    fit_heeding(prepared, &schema(), &options(), &[], &never, &mut |_| {}).expect("fits")
 }
 
 #[test]
@@ -135,66 +137,12 @@ fn many_authors_of_a_word_each_are_judged_together() {
     assert_eq!(parties(many), [1, 1, 1, 1, 1, 2], "five fits, and one for the rest");
 }
 
-const WITHOUT: Found = Found {
-    attacks: 4000.0,
-    recall: Some(0.95),
-    sure: Some(0.9),
-    fitted_attacks: 16_000.0,
-    fitted_sure: Some(0.92),
-    loss: 0.004,
-};
-
-#[test]
-fn words_cost_in_the_attacks_that_are_found_or_in_how_sure_the_model_is() {
-    let price = |recall: f64, loss: f64| Found { recall: Some(recall), loss, ..WITHOUT }.price(&WITHOUT);
-
-    assert!((price(0.945, 0.004) - 1.0).abs() < 1e-9 && price(0.944, 0.004) > 1.0 && price(0.946, 0.004) < 1.0);
-    assert!((price(0.95, 0.0052) - 1.0).abs() < 1e-9 && price(0.96, 0.0053) > 1.0 && price(0.96, 0.0051) < 1.0);
-    assert!(price(0.946, 0.0042) < 1.0 && price(0.946, 0.0047) > 1.0, "both together");
-    assert!(price(0.945, 0.003) == price(0.945, 0.004), "a gain pays for nothing else");
-    // Of next to nothing a share is chance.
-    let sure = Found { loss: 0.0, ..WITHOUT };
-    assert!(Found { loss: 0.0009, ..sure }.price(&sure) < 1.0);
-    assert!(Found { loss: 0.0011, ..sure }.price(&sure) > 1.0);
-}
-
-#[test]
-fn words_cost_in_the_attacks_that_the_model_is_no_longer_sure_of() {
-    let price = |recall: f64, sure: Option<f64>, loss: f64| {
-        Found { recall: Some(recall), sure, loss, ..WITHOUT }.price(&WITHOUT)
-    };
-
-    assert!(price(0.95, Some(0.894), 0.004) > 1.0 && price(0.95, Some(0.896), 0.004) < 1.0);
-    assert!(price(0.946, Some(0.896), 0.004) < 1.0, "the same attacks are lost in both, and counted once");
-    assert!(price(0.95, Some(0.896), 0.0047) > 1.0, "together with the log-loss");
-    assert!(price(0.96, Some(0.91), 0.003) <= 0.0, "nothing is lost");
-    assert!(price(0.95, None, 0.004).abs() < 1e-9, "probabilities that are no odds are not asked");
-}
-
-#[test]
-fn words_cost_in_the_attacks_that_were_fitted() {
-    let price = |lost: f64| Found { fitted_sure: Some(0.92 - lost), ..WITHOUT }.price(&WITHOUT);
-    assert!(price(0.0099) < 1.0 && price(0.0101) > 1.0, "{} {}", price(0.0099), price(0.0101));
-
-    let few = Found { fitted_attacks: 500.0, ..WITHOUT };
-    let price = |lost: f64| Found { fitted_sure: Some(0.92 - lost / 500.0), ..few }.price(&few);
-    assert!(price(9.0) < 1.0 && price(11.0) > 1.0, "{} {}", price(9.0), price(11.0));
-}
-
-#[test]
-fn a_few_attacks_are_chance() {
-    let without = Found { attacks: 200.0, ..WITHOUT };
-    let price = |lost: f64| Found { sure: Some(0.9 - lost / 200.0), ..without }.price(&without);
-
-    assert!(price(9.0) < 1.0 && price(11.0) > 1.0, "{} {}", price(9.0), price(11.0));
-}
-
 #[test]
 fn what_cannot_be_measured_is_not_asked() {
     let prepared = dataset::build(samples(), Vec::new(), &Truth, &schema(), 10_000, 1).expect("enough rows");
     let fitted = fit(&prepared, &schema(), &options(), &AtomicBool::new(false), &mut |_| {}).expect("fits");
     let on = |rows: &Dataset, budget: f64| {
-        Found::on(&fitted.measured, &Prepared { hold_out: rows.clone(), ..prepared.clone() }, budget)
+        Found::on(&fitted.measured, &Prepared { hold_out: rows.clone(), ..prepared.clone() }, budget, &[])
     };
     let of = |attack: bool| {
         let rows = prepared.hold_out.rows.iter().filter(|row| (row.label == Label::Attack) == attack);
@@ -216,9 +164,25 @@ fn rows_that_somebody_spoke_of_are_not_asked() {
         row.from_feedback = true;
     }
 
-    let found = Found::on(&fitted.measured, &Prepared { train, hold_out, ..prepared }, 0.1).expect("both classes");
+    let found = Found::on(&fitted.measured, &Prepared { train, hold_out, ..prepared }, 0.1, &[]).expect("both classes");
 
     assert_eq!(found.fitted_attacks, attacks - 7.0);
+}
+
+#[test]
+fn attacks_that_are_always_the_same_are_asked_where_probabilities_are_odds() {
+    let Heeded { prepared, fitted, .. } = prepared_heeded(Vec::new());
+    let mut model = fitted.measured;
+    let plain = [row(0).0, row(1).0];
+    let canary =
+        |attack: bool, snapshots: &[Vec<f32>]| Canary { attack, snapshots: snapshots.to_vec(), ..Canary::default() };
+    let canaries = [canary(true, &plain), canary(false, &plain[..1]), canary(true, &[]), canary(true, &plain[..1])];
+    let asked = |model: &ModelArtifact| Found::on(model, &prepared, 0.1, &canaries).expect("both classes").canaries;
+
+    assert_eq!(asked(&model), Vec::<f64>::new());
+    model.standardizer = Some(Standardizer::identity(schema().len()));
+    let [first, second] = [0, 1].map(|number| model.logit(&plain[number]));
+    assert_eq!(asked(&model), [(first + second) / 2.0, first]);
 }
 
 fn prepared_heeded(words: Vec<Feedback>) -> Heeded {
