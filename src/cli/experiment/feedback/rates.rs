@@ -59,8 +59,7 @@ impl Rates {
             .iter()
             .map(|(attempt, score)| Scored { score: *score, attack: attempt.is_attack(), weight: 1.0 })
             .collect();
-        let legit = ranked.iter().filter(|row| !row.attack).count() as f64;
-        let measurable = FALSE_POSITIVE_RATE.max(FALSE_POSITIVES_MIN / legit).min(1.0);
+        let legit = ranked.iter().filter(|row| !row.attack).count();
         let share = |cut: Option<f64>, of: &dyn Fn(&Attempt<'_>) -> bool| {
             let cut = cut?;
             let (mut above, mut all) = (0u32, 0u32);
@@ -84,7 +83,7 @@ impl Rates {
             recall: share(cuts[0], &|attempt| attempt.is_attack()),
             recall_watch: share(cuts[1], &|attempt| attempt.is_attack()),
             recall_at_fpr: evaluation::tpr_at_fpr(&ranked, FALSE_POSITIVE_RATE),
-            recall_measurable: evaluation::tpr_at_fpr(&ranked, measurable),
+            recall_measurable: evaluation::tpr_at_fpr(&ranked, measurable(legit)),
             fpr: share(cuts[0], &|attempt| !attempt.is_attack()),
             watch_only: cuts[0].is_none(),
             habit_others: cuts.map(|cut| share(cut, &others)),
@@ -119,9 +118,19 @@ impl Rates {
     }
 }
 
+/// The share of false positives at which models are compared where this many attempts are legitimate.
+fn measurable(legit: usize) -> f64 {
+    FALSE_POSITIVE_RATE.max(FALSE_POSITIVES_MIN / legit as f64).min(1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_legitimate_attempts_are_compared_at_ten_false_positives() {
+        assert_eq!([20_000, 10_000, 1000, 5, 0].map(measurable), [0.001, 0.001, 0.01, 1.0, 1.0]);
+    }
 
     fn rates(recall: Option<f64>, fpr: Option<f64>, recall_measurable: f64) -> Rates {
         Rates {
