@@ -1,16 +1,18 @@
 //! Whether the words of people are heeded in a training: not where they cost more attacks than seeds of one training do.
 //!
 //! A wrong word looks like a right one. What it does shows on the held-out rows, if nothing else differs: the same rows are
-//! fitted with the words and without, and what that costs is told by `price`. Words that cost too much are left out of this
+//! fitted with the words and without, and what that costs is told by `price`, in `doubt` by more than one seed. Words that cost too much are left out of this
 //! training, told, and tried again in the next; the training itself goes on, so that nobody can stop the learning of a site by
 //! wrong words. Nor can anybody silence the others by them: where all words together cost too much, it is asked whose. Which
 //! words count at all, and for how much, is decided before, in `feedback`.
 
+mod doubt;
 mod price;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
+use self::doubt::Pricing;
 use self::price::Found;
 use super::super::dataset::{Dataset, Prepared};
 use super::super::gate::{Canary, Judgement, Verdict};
@@ -49,28 +51,25 @@ pub(super) fn fit_heeding(
 ) -> Result<Heeded, RunError> {
     let fitted = fit(&prepared, schema, options, cancel, progress)?;
     let heeded = |prepared, fitted| Heeded { prepared, fitted, set_aside: None, unheeded: Vec::new() };
-    let found = |fitted: &Fitted, prepared: &Prepared| {
-        Found::on(&fitted.measured, prepared, options.false_positive_budget, canaries)
-    };
-    let Some(with) = found(&fitted, &prepared) else {
-        return Ok(heeded(prepared, fitted));
-    };
     let Some(silent) = prepared.without_words() else {
         return Ok(heeded(prepared, fitted));
     };
     let control = fit(&silent, schema, options, cancel, progress)?;
     // Of the same rows: those that nobody spoke of.
-    let Some(without) = found(&control, &prepared).filter(|without| with.price(without) > 1.0) else {
+    let without = Found::on(&control.measured, &prepared, options.false_positive_budget, canaries);
+    let without = without.into_iter().collect();
+    let mut pricing = Pricing { prepared: &prepared, silent: &silent, schema, options, canaries, cancel, without };
+    let Some(cost) = pricing.of(&prepared, &fitted, progress)?.filter(|cost| cost.price() > 1.0) else {
         return Ok(heeded(prepared, fitted));
     };
     let mut fit_with = |heard: &BTreeSet<&str>| {
         let Some(part) = prepared.with_words_of(|author| heard.contains(author)) else { return Ok(None) };
         let fitted = fit(&part, schema, options, cancel, progress)?;
-        let price = found(&fitted, &prepared).map_or(f64::INFINITY, |with| with.price(&without));
+        let price = pricing.of(&part, &fitted, progress)?.map_or(f64::INFINITY, |cost| cost.price());
         Ok::<_, RunError>((price <= 1.0).then_some((price, part, fitted)))
     };
     let (part, fitted) = heard(&parties(&prepared), &mut fit_with)?.unwrap_or((silent, control));
-    let why = with.told(&without);
+    let why = cost.told();
     Ok(Heeded::without_some(part, fitted, &prepared, &why))
 }
 

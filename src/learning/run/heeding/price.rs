@@ -105,6 +105,24 @@ impl Found {
         })
     }
 
+    /// What models of several seeds make of the same rows, on average; a measure that one of them lacks is missing. `None`
+    /// where there is no model.
+    pub(super) fn mean(found: &[Self]) -> Option<Self> {
+        let first = found.first()?;
+        let count = found.len() as f64;
+        let mean = |of: &dyn Fn(&Self) -> f64| found.iter().map(of).sum::<f64>() / count;
+        let known = |of: &dyn Fn(&Self) -> Option<f64>| Some(found.iter().map(of).sum::<Option<f64>>()? / count);
+        Some(Self {
+            attacks: first.attacks,
+            recall: known(&|found| found.recall),
+            sure: known(&|found| found.sure),
+            fitted_attacks: first.fitted_attacks,
+            fitted_sure: known(&|found| found.fitted_sure),
+            loss: mean(&|found| found.loss),
+            canaries: (0..first.canaries.len()).map(|place| mean(&|found| found.canaries[place])).collect(),
+        })
+    }
+
     /// Shares of the attacks that `without` finds and this does not, on balance: at the budget, at the lowest threshold, and
     /// there of those that were fitted.
     fn lost(&self, without: &Self) -> [f64; 3] {
@@ -211,6 +229,18 @@ mod tests {
         let price = |lost: f64| Found { sure: Some(0.9 - lost / 200.0), ..without.clone() }.price(&without);
 
         assert!(price(9.0) < 1.0 && price(11.0) > 1.0, "{} {}", price(9.0), price(11.0));
+    }
+
+    #[test]
+    fn several_seeds_are_asked_for_their_mean_and_what_one_cannot_tell_is_missing() {
+        let other = Found { recall: Some(0.85), sure: None, loss: 0.002, canaries: vec![2.0, 6.0], ..WITHOUT };
+        let first = Found { canaries: vec![4.0, -2.0], ..WITHOUT };
+
+        let mean = Found::mean(&[first, other]).expect("two");
+
+        assert!((mean.recall.unwrap() - 0.9).abs() < 1e-12 && (mean.loss - 0.003).abs() < 1e-12, "{mean:?}");
+        assert_eq!((mean.sure, mean.canaries), (None, vec![3.0, 2.0]));
+        assert!(Found::mean(&[]).is_none());
     }
 
     #[test]
