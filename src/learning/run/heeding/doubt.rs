@@ -12,10 +12,10 @@ use super::price::Found;
 use crate::detection::features::FeatureSchema;
 
 /// Above a price of 1 words are set aside, and below this it may be the seed: right words on a generated site came to 1.2, and
-/// to .6, .5 and .2 with other seeds. Wrong ones that cost much come to 3.5 and more.
+/// to .2 to 2.1 with five others, four of them below 1. Wrong ones that cost much come to 3.5 and more.
 const CLEAR: f64 = 3.0;
 /// Seeds that are asked in doubt.
-const SEEDS: usize = 3;
+const SEEDS: usize = 5;
 
 /// What is fitted to find out what words cost.
 pub(super) struct Pricing<'a> {
