@@ -170,7 +170,8 @@ impl Base {
             Err(error) => return Err(Failure::data(chain(&error))),
         };
         let told: BTreeSet<_> = case.items.iter().map(|attempt| attempt.record.attempt.user.0).collect();
-        let rates = |model: &ModelArtifact| Rates::of(model, later, case.habit, &told);
+        let before = self.model.thresholds.block;
+        let rates = |model: &ModelArtifact| Rates::of(model, later, case.habit, &told, before);
         let (before, after) = (rates(&self.model), rates(&challenger));
         let counted = challenger.training.counts.feedback;
         let cost = silent.and_then(|silent| silent.cost(&after)).filter(|_| case.wrong);
@@ -200,6 +201,7 @@ pub fn show(report: &Value) {
         "habit blocked",
         "attempts",
         "accounts",
+        "at the same threshold",
         "of others",
         "habit watched",
         "recall",
@@ -222,6 +224,7 @@ pub fn show(report: &Value) {
             change(|rates| &rates["habit"]["blocked"]),
             change(|rates| &rates["habit"]["blocked_attempts"]),
             change(|rates| &rates["habit"]["blocked_accounts"]),
+            change(|rates| &rates["at_same_threshold"]["habit_blocked"]),
             change(|rates| &rates["habit_of_others"]["blocked"]),
             change(|rates| &rates["habit"]["watched"]),
             format!("{} → {}", blocked(&case["before"]), blocked(&case["after"])),
