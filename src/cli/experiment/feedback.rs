@@ -93,7 +93,11 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
     let mut silent: Option<Rates> = None;
     for case in &cases {
         let (base, policy) = if case.hole { (&with_hole, policy) } else { (&whole, lived.chosen(setting.args.labels)) };
-        let (rates, result) = base.retrain(setting, case, policy, &canaries, later, silent.as_ref())?;
+        let (rates, mut result) = base.retrain(setting, case, policy, &canaries, later, silent.as_ref())?;
+        if case.hole {
+            // What words can come to: nine days of labels say no more.
+            result["knowing"] = Rates::of(&whole.model, later, case.habit, &BTreeSet::new(), None).to_json();
+        }
         if case.items.is_empty() && !case.hole {
             silent = Some(rates);
         }
@@ -201,6 +205,7 @@ pub fn show(report: &Value) {
         "habit blocked",
         "attempts",
         "accounts",
+        "by a model that knows it",
         "at the same threshold",
         "of others",
         "habit watched",
@@ -224,6 +229,7 @@ pub fn show(report: &Value) {
             change(|rates| &rates["habit"]["blocked"]),
             change(|rates| &rates["habit"]["blocked_attempts"]),
             change(|rates| &rates["habit"]["blocked_accounts"]),
+            render::text(&case["knowing"]["habit"]["blocked"]),
             change(|rates| &rates["at_same_threshold"]["habit_blocked"]),
             change(|rates| &rates["habit_of_others"]["blocked"]),
             change(|rates| &rates["habit"]["watched"]),
