@@ -2,8 +2,8 @@
 //!
 //! The honest failures of three habits are taken out of what is trained on. People complain in the first two fifths of
 //! the time after; the rest of it is measured. Nothing but right words is new to the training that follows them, so that
-//! nothing else can have helped. With all other cases the training has, as a daemon's has, the attempts of the days in which
-//! people spoke: what they say meets what hindsight knows of the same days.
+//! nothing else can have helped. With all other cases, and with the same words once more, the training has, as a daemon's has,
+//! the attempts of the days in which people spoke: what they say meets what hindsight knows of the same days.
 
 mod cases;
 mod rates;
@@ -83,6 +83,9 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
     let with_hole = Base::train(setting, with_hole, policy, &canaries)?;
     let mut whole = Base::train(setting, whole, policy, &canaries)?;
     let spoken_in = complaints.iter().filter_map(|attempt| evaluate::sample(attempt.record, attempt.snapshot.clone()));
+    let spoken_in: Vec<(f64, Sample)> = spoken_in.collect();
+    let mut hole_lived = with_hole.clone();
+    hole_lived.samples.extend(spoken_in.iter().cloned());
     whole.samples.extend(spoken_in);
     let lived: Vec<CheckedRecord> = traffic.before.iter().chain(&traffic.after[..complaints.len()]).cloned().collect();
     let lived_index = weak_labels::index(&lived);
@@ -92,7 +95,12 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
     // What the same training makes of the same attempts if nobody says anything.
     let mut silent: Option<Rates> = None;
     for case in &cases {
-        let (base, policy) = if case.hole { (&with_hole, policy) } else { (&whole, lived.chosen(setting.args.labels)) };
+        let policy = if case.lived { lived.chosen(setting.args.labels) } else { policy };
+        let base = match (case.hole, case.lived) {
+            (true, false) => &with_hole,
+            (true, true) => &hole_lived,
+            (false, _) => &whole,
+        };
         let (rates, mut result) = base.retrain(setting, case, policy, &canaries, later, silent.as_ref())?;
         if case.hole {
             // What words can come to: nine days of labels say no more.
@@ -126,7 +134,8 @@ impl<'a> Policies<'a> {
     }
 }
 
-/// A model, and what it was trained on.
+/// A model, and what it was trained on, or what the next one will be.
+#[derive(Clone)]
 struct Base {
     samples: Vec<(f64, Sample)>,
     model: ModelArtifact,

@@ -31,6 +31,8 @@ pub(super) struct Case<'a> {
     pub(super) habit: Option<Habit>,
     /// On the model that has never seen the habits; otherwise on one that has seen everything.
     pub(super) hole: bool,
+    /// Whether the training has the attempts of the days in which people spoke.
+    pub(super) lived: bool,
     /// Whether what is said is wrong.
     pub(super) wrong: bool,
 }
@@ -49,6 +51,7 @@ pub(super) fn cases<'a>(
         authors,
         habit: Some(habit),
         hole: true,
+        lived: false,
         wrong: false,
     };
     for habit in HOLE {
@@ -56,13 +59,26 @@ pub(super) fn cases<'a>(
         cases.push(right(format!("right, {}", habit.name()), one_each(&worst), Authors::Ten, habit));
         cases.push(right(format!("right, {}, one author", habit.name()), one_each(&worst), Authors::One, habit));
         cases.push(right(format!("right, {}, one account", habit.name()), one_account(&worst), Authors::One, habit));
+        for (what, items) in [("nothing", Vec::new()), ("right", one_each(&worst))] {
+            let case = right(format!("{what}, {}, as lived", habit.name()), items, Authors::Ten, habit);
+            cases.push(Case { lived: true, ..case });
+        }
     }
     let mut drawn = |name: &str, authors, says_attack, of: &dyn Fn(&Attempt<'_>) -> bool| {
         let mut found: Vec<&Attempt<'_>> = complaints.iter().filter(|attempt| of(attempt)).collect();
         Rng::new(seed, name).shuffle(&mut found);
         let wrong = name.starts_with("wrong");
         let items = one_each(&found);
-        cases.push(Case { name: name.to_owned(), items, says_attack, authors, habit: None, hole: false, wrong });
+        cases.push(Case {
+            name: name.to_owned(),
+            items,
+            says_attack,
+            authors,
+            habit: None,
+            hole: false,
+            lived: true,
+            wrong,
+        });
     };
     let blocked =
         |attempt: &Attempt<'_>| whole.probability(&attempt.snapshot.values) > whole.thresholds.block.unwrap_or(0.5);
