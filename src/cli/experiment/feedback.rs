@@ -8,7 +8,7 @@
 mod cases;
 mod rates;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use crate::detection::attempt::Outcome;
 use crate::detection::event::Snapshot;
 use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::artifact::ModelArtifact;
-use crate::learning::gate::Canary;
+use crate::learning::gate::{Canary, Judgement};
 use crate::learning::hindsight::{HindsightIndex, HindsightLabels};
 use crate::learning::labels::{KnownLabels, LabelPolicy, OutcomeLabels};
 use crate::learning::run::{self, Material, RunOutcome};
@@ -94,6 +94,8 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
     let mut results = Vec::with_capacity(cases.len());
     // What the same training makes of the same attempts if nobody says anything.
     let mut silent: Option<Rates> = None;
+    // Trainings in which nobody says anything: of one base, the same for every habit.
+    let mut unspoken: BTreeMap<(bool, bool), Successor> = BTreeMap::new();
     for case in &cases {
         let policy = if case.lived { lived.chosen(setting.args.labels) } else { policy };
         let base = match (case.hole, case.lived) {
@@ -101,13 +103,19 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
             (true, true) => &hole_lived,
             (false, _) => &whole,
         };
-        let (rates, mut result) = base.retrain(setting, case, policy, &canaries, later, silent.as_ref())?;
+        let known = unspoken.get(&(case.hole, case.lived)).filter(|_| case.items.is_empty());
+        let successor = match known {
+            Some(known) => known.clone(),
+            None => base.retrain(setting, case, policy, &canaries)?,
+        };
+        let (rates, mut result) = base.measure(&successor, case, later, silent.as_ref());
         if case.hole {
             // What words can come to: nine days of labels say no more.
-            result["knowing"] = Rates::of(&whole.model, later, case.habit, &BTreeSet::new(), None).to_json();
+            result["knowing"] = Rates::of(&whole.model, later, case.habit, &BTreeSet::new()).to_json();
         }
-        if case.items.is_empty() && !case.hole {
-            silent = Some(rates);
+        if case.items.is_empty() {
+            silent = silent.or_else(|| (!case.hole).then_some(rates));
+            unspoken.insert((case.hole, case.lived), successor);
         }
         results.push(result);
     }
@@ -132,6 +140,14 @@ impl<'a> Policies<'a> {
             Labels::Outcome => &OutcomeLabels,
         }
     }
+}
+
+/// What a training made of a base, whether the gate lets it pass or not.
+#[derive(Clone)]
+struct Successor {
+    model: ModelArtifact,
+    judgement: Judgement,
+    refused: Option<String>,
 }
 
 /// A model, and what it was trained on, or what the next one will be.
@@ -160,32 +176,43 @@ impl Base {
         }
     }
 
-    /// The training that follows the feedback, judged against this model and measured beside it, and beside the same training
-    /// without words if that is known.
+    /// The training that follows the feedback, judged against this model.
     fn retrain(
         &self,
         setting: &Setting<'_>,
         case: &Case<'_>,
         policy: &dyn LabelPolicy,
         canaries: &[Canary],
-        later: &[Attempt<'_>],
-        silent: Option<&Rates>,
-    ) -> Result<(Rates, Value), Failure> {
+    ) -> Result<Successor, Failure> {
         let feedback = case.items.iter().enumerate().map(|(number, attempt)| case.said(number, attempt)).collect();
         let material = Material { samples: self.samples.clone(), feedback, canaries: canaries.to_vec() };
         let options = setting.options(setting.config.training.feedback_epochs);
         let never = AtomicBool::new(false);
         let outcome = run::run(material, policy, setting.schema, &options, Some(&self.model), &never, &mut |_| {});
-        let (challenger, judgement, refused) = match outcome {
-            Ok(RunOutcome::Promoted(trained)) => (trained.artifact, trained.judgement, None),
-            Ok(RunOutcome::Refused { reason, challenger, judgement, .. }) => (*challenger, *judgement, Some(reason)),
-            Ok(RunOutcome::NotEnoughData { reason }) => return Err(Failure::data(reason)),
-            Err(error) => return Err(Failure::data(chain(&error))),
-        };
+        match outcome {
+            Ok(RunOutcome::Promoted(trained)) => {
+                Ok(Successor { model: trained.artifact, judgement: trained.judgement, refused: None })
+            }
+            Ok(RunOutcome::Refused { reason, challenger, judgement, .. }) => {
+                Ok(Successor { model: *challenger, judgement: *judgement, refused: Some(reason) })
+            }
+            Ok(RunOutcome::NotEnoughData { reason }) => Err(Failure::data(reason)),
+            Err(error) => Err(Failure::data(chain(&error))),
+        }
+    }
+
+    /// What became of it, beside this model, and beside the same training without words if that is known.
+    fn measure(
+        &self,
+        successor: &Successor,
+        case: &Case<'_>,
+        later: &[Attempt<'_>],
+        silent: Option<&Rates>,
+    ) -> (Rates, Value) {
+        let Successor { model: challenger, judgement, refused } = successor;
         let told: BTreeSet<_> = case.items.iter().map(|attempt| attempt.record.attempt.user.0).collect();
-        let before = self.model.thresholds.block;
-        let rates = |model: &ModelArtifact| Rates::of(model, later, case.habit, &told, before);
-        let (before, after) = (rates(&self.model), rates(&challenger));
+        let rates = |model: &ModelArtifact| Rates::of(model, later, case.habit, &told);
+        let (before, after) = (rates(&self.model), rates(challenger));
         let counted = challenger.training.counts.feedback;
         let cost = silent.and_then(|silent| silent.cost(&after)).filter(|_| case.wrong);
         let harmful = cost.map(|cost| counted > 0 && cost > COST_MAX);
@@ -201,7 +228,7 @@ impl Base {
             "harmful": harmful,
             "gate": judgement,
         });
-        Ok((after, result))
+        (after, result)
     }
 }
 
@@ -215,7 +242,6 @@ pub fn show(report: &Value) {
         "attempts",
         "accounts",
         "by a model that knows it",
-        "at the same threshold",
         "of others",
         "habit watched",
         "recall",
@@ -239,7 +265,6 @@ pub fn show(report: &Value) {
             change(|rates| &rates["habit"]["blocked_attempts"]),
             change(|rates| &rates["habit"]["blocked_accounts"]),
             render::text(&case["knowing"]["habit"]["blocked"]),
-            change(|rates| &rates["at_same_threshold"]["habit_blocked"]),
             change(|rates| &rates["habit_of_others"]["blocked"]),
             change(|rates| &rates["habit"]["watched"]),
             format!("{} → {}", blocked(&case["before"]), blocked(&case["after"])),

@@ -1,10 +1,10 @@
 //! Whether the words of people are heeded in a training: not where they cost more attacks than seeds of one training do.
 //!
 //! A wrong word looks like a right one. What it does shows on the held-out rows, if nothing else differs: the same rows are
-//! fitted with the words and without, and what that costs is told by `price`, in `doubt` by more than one seed. Words that cost too much are left out of this
-//! training, told, and tried again in the next; the training itself goes on, so that nobody can stop the learning of a site by
-//! wrong words. Nor can anybody silence the others by them: where all words together cost too much, it is asked whose. Which
-//! words count at all, and for how much, is decided before, in `feedback`.
+//! fitted with the words and without. What that costs is told by `price`, and by more than one seed in `doubt`. Words that
+//! cost too much are left out of this training, told, and tried again in the next; the training itself goes on, so that
+//! nobody can stop the learning of a site by wrong words. Nor can anybody silence the others by them: where all words
+//! together cost too much, it is asked whose. Which words count at all, and for how much, is decided before, in `feedback`.
 
 mod doubt;
 mod price;

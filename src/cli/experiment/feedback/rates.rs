@@ -35,16 +35,6 @@ pub(super) struct Rates {
     habit_all: [Option<f64>; 2],
     /// How many attempts and accounts the blocked ones are.
     habit_counts: Counts,
-    /// The same at the block threshold of the model before, and the attacks blocked there: what the model itself has learnt,
-    /// without what its own threshold gives or takes.
-    at_same_threshold: AtThreshold,
-}
-
-#[derive(Default)]
-struct AtThreshold {
-    habit: Option<f64>,
-    habit_attempts: usize,
-    recall: Option<f64>,
 }
 
 /// What a share is of: one account may be all of it.
@@ -56,13 +46,11 @@ struct Counts {
 }
 
 impl Rates {
-    /// Those of `model`; `before` is the block threshold of the model that it follows.
     pub(super) fn of(
         model: &ModelArtifact,
         attempts: &[Attempt<'_>],
         habit: Option<Habit>,
         told: &BTreeSet<[u8; 16]>,
-        before: Option<f64>,
     ) -> Self {
         let cuts = [model.thresholds.block, model.thresholds.watch];
         let scored: Vec<(&Attempt<'_>, f64)> =
@@ -87,11 +75,6 @@ impl Rates {
         let blocked: Vec<_> = in_habit.iter().filter(|(_, score)| cuts[0].is_some_and(|cut| *score > cut)).collect();
         let accounts: BTreeSet<_> = blocked.iter().map(|(attempt, _)| attempt.record.attempt.user.0).collect();
         Self {
-            at_same_threshold: AtThreshold {
-                habit: share(before, &of_habit),
-                habit_attempts: in_habit.iter().filter(|(_, score)| before.is_some_and(|cut| *score > cut)).count(),
-                recall: share(before, &|attempt| attempt.is_attack()),
-            },
             habit_counts: Counts {
                 attempts: in_habit.len(),
                 blocked_attempts: blocked.len(),
@@ -123,7 +106,6 @@ impl Rates {
         let [others_blocked, others_watched] = self.habit_others;
         let [blocked, watched] = self.habit_all;
         let Counts { attempts, blocked_attempts, blocked_accounts } = self.habit_counts;
-        let AtThreshold { habit, habit_attempts, recall } = self.at_same_threshold;
         json!({
             "watch_only": self.watch_only, "recall": self.recall, "recall_watch": self.recall_watch, "realised_fpr": self.fpr,
             "recall_at_fpr": { "0.001": self.recall_at_fpr },
@@ -131,7 +113,6 @@ impl Rates {
                 "blocked": blocked, "watched": watched, "attempts": attempts, "blocked_attempts": blocked_attempts,
                 "blocked_accounts": blocked_accounts,
             },
-            "at_same_threshold": { "habit_blocked": habit, "habit_blocked_attempts": habit_attempts, "recall": recall },
             "habit_of_others": { "blocked": others_blocked, "watched": others_watched },
         })
     }
@@ -162,7 +143,6 @@ mod tests {
             habit_others: [None; 2],
             habit_all: [None; 2],
             habit_counts: Counts::default(),
-            at_same_threshold: AtThreshold::default(),
         }
     }
 

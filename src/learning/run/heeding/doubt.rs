@@ -12,7 +12,7 @@ use super::price::Found;
 use crate::detection::features::FeatureSchema;
 
 /// Above a price of 1 words are set aside, and below this it may be the seed: right words on a generated site came to 1.2, and
-/// to .2 to 2.1 with five others, four of them below 1. Wrong ones that cost much come to 3.5 and more.
+/// to .1 to 2.1 with seven others, five of them below 1. Wrong ones that cost much come to 3.5 and more.
 const CLEAR: f64 = 3.0;
 /// Seeds that are asked in doubt.
 const SEEDS: usize = 5;
