@@ -3,6 +3,8 @@
 //! The split is by time: the last fifth is never trained on. A fifth of the feedback is held out too, chosen by its
 //! request, so that the same item is always on the same side. Rows are sorted by (time, request): no hash order anywhere.
 
+mod emphasis;
+mod episode;
 mod label;
 mod split;
 mod views;
@@ -11,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use self::episode::Episodes;
 use self::label::{feedback_row, labelled};
 use self::split::{check_classes, reduce, sort, split_by_time, split_fresh};
 use super::feedback::{self, Told};
@@ -40,8 +43,8 @@ pub struct Row {
     pub weight: f64,
     /// Attempts that it stands for: 1, or more where only some were kept or drawn.
     pub represents: f64,
-    /// The label is a person's word.
-    pub from_feedback: bool,
+    /// The label is a person's word on this request: the row's own, or that of another attempt of the same episode.
+    pub word: Option<RequestKey>,
     /// The login failed.
     pub failed: bool,
     /// Rows of one group may depend on each other: a hash of the client network, or of the account if that has more rows.
@@ -89,7 +92,7 @@ pub struct Words {
 /// What became of everything that was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Rows trained on, feedback included.
+    /// Rows trained on, feedback included, with the other attempts that it is about.
     pub train: usize,
     /// Rows held out, feedback included.
     pub hold_out: usize,
@@ -146,6 +149,7 @@ pub fn build(
     let mut groups = Groups::default();
     samples.iter().for_each(|(_, sample)| groups.count(sample.client_ip, sample.user));
     feedback.iter().for_each(|item| groups.count(item.client_ip, item.user));
+    let unlabelled = episode::unlabelled(&samples, &feedback, policy, schema);
     let mut rows = labelled(samples, policy, schema, &groups);
     let skipped = offered - rows.len();
     let sample_weight: f64 = rows.iter().map(|row| row.weight).sum();
@@ -154,6 +158,7 @@ pub fn build(
     let (counted, mut told) = feedback::effective(feedback, sample_weight, now);
     let said = counted.iter().map(|(item, _)| (item.request, (item.author.clone(), item.given_at))).collect();
     let words = Words { said, sample_weight, now };
+    let episodes = Episodes::of(&counted, unlabelled);
     let spoken: Vec<Row> = counted.into_iter().map(|(item, weight)| feedback_row(&item, weight, &groups)).collect();
     // A person's word replaces what the policy made of the same request.
     let spoken_of: HashMap<RequestKey, Label> = spoken.iter().map(|row| (row.request, row.label)).collect();
@@ -174,17 +179,19 @@ pub fn build(
     let fresh = split_fresh(&mut rows);
     let (train, mut hold_out) = split_by_time(rows);
     let mut train = reduce(train, train_max, seed);
-    for row in &spoken {
-        if row.request.0[0] % FEEDBACK_HOLD_OUT == 0 && spoken.len() >= usize::from(FEEDBACK_HOLD_OUT) {
-            hold_out.push(row.clone());
+    let feedback = spoken.len();
+    for row in spoken {
+        if row.request.0[0] % FEEDBACK_HOLD_OUT == 0 && feedback >= usize::from(FEEDBACK_HOLD_OUT) {
+            // It is asked only about what it says itself.
+            hold_out.push(row);
         } else {
-            train.push(row.clone());
+            train.extend(episodes.share(row));
         }
     }
     sort(&mut train);
     sort(&mut hold_out);
     check_classes(train.iter())?;
-    let counts = Counts { train: train.len(), hold_out: hold_out.len(), feedback: spoken.len(), skipped };
+    let counts = Counts { train: train.len(), hold_out: hold_out.len(), feedback, skipped };
     Ok(Prepared {
         train: Dataset { rows: train },
         hold_out: Dataset { rows: hold_out },

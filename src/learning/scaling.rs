@@ -69,7 +69,7 @@ mod tests {
             label: Label::Legit,
             weight: 1.0,
             represents: 1.0,
-            from_feedback: false,
+            word: None,
             failed: false,
             group: 0,
         };

@@ -1,9 +1,10 @@
 //! What ten items of feedback do: right ones about an honest habit that the model has never seen, and wrong ones.
 //!
 //! The honest failures of three habits are taken out of what is trained on. People complain in the first two fifths of
-//! the time after; the rest of it is measured. Nothing but right words is new to the training that follows them, so that
-//! nothing else can have helped. With all other cases, and with the same words once more, the training has, as a daemon's has,
-//! the attempts of the days in which people spoke: what they say meets what hindsight knows of the same days.
+//! the time after; the rest of it is measured. Nothing but right words, and the attempts that they are about, is new to the
+//! training that follows them, so that nothing else can have helped. With all other cases, and with the same words once more,
+//! the training has, as a daemon's has, the attempts of the days in which people spoke: what they say meets what hindsight
+//! knows of the same days.
 
 mod cases;
 mod rates;
@@ -23,6 +24,7 @@ use super::{Setting, Traffic};
 use crate::daemon::chain;
 use crate::detection::attempt::Outcome;
 use crate::detection::event::Snapshot;
+use crate::detection::features::FeatureSchema;
 use crate::detection::record::{CheckedRecord, TrueLabel};
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::gate::{Canary, Judgement};
@@ -106,7 +108,11 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
         let known = unspoken.get(&(case.hole, case.lived)).filter(|_| case.items.is_empty());
         let successor = match known {
             Some(known) => known.clone(),
-            None => base.retrain(setting, case, policy, &canaries)?,
+            None if case.lived => base.retrain(setting, case, policy, &canaries)?,
+            None => {
+                let told = untold(case.of_told(complaints), policy, setting.schema);
+                base.with(told).retrain(setting, case, policy, &canaries)?
+            }
         };
         let (rates, mut result) = base.measure(&successor, case, later, silent.as_ref());
         if case.hole {
@@ -120,6 +126,16 @@ pub fn run(setting: &Setting<'_>, traffic: &Traffic, seed: u64) -> Result<Value,
         results.push(result);
     }
     Ok(json!({ "experiment": "feedback", "cases": results }))
+}
+
+/// Those of which nothing but words can say what they were.
+fn untold<'a>(
+    attempts: impl Iterator<Item = &'a Attempt<'a>>,
+    policy: &dyn LabelPolicy,
+    schema: &FeatureSchema,
+) -> Vec<(f64, Sample)> {
+    let samples = attempts.filter_map(|attempt| evaluate::sample(attempt.record, attempt.snapshot.clone()));
+    samples.filter(|(_, sample)| policy.label(sample, schema).is_none()).collect()
 }
 
 /// What is known of some attempts at the time of the last of them.
@@ -174,6 +190,11 @@ impl Base {
             }
             Err(error) => Err(Failure::data(chain(&error))),
         }
+    }
+
+    /// The same with more samples.
+    fn with(&self, more: Vec<(f64, Sample)>) -> Self {
+        Self { samples: [self.samples.clone(), more].concat(), model: self.model.clone() }
     }
 
     /// The training that follows the feedback, judged against this model.

@@ -11,7 +11,7 @@ fn row(at: i64, width: usize, label: Label) -> Row {
         label,
         weight: 0.5,
         represents: 1.0,
-        from_feedback: false,
+        word: None,
         failed: false,
         group: 0,
     }

@@ -29,7 +29,7 @@ pub(super) fn labelled(
                 label: labelled.label,
                 weight: labelled.weight * inclusion_weight,
                 represents: inclusion_weight,
-                from_feedback: false,
+                word: None,
                 failed: sample.outcome == Outcome::Failure,
                 group: groups.of(sample.client_ip, sample.user),
             })
@@ -50,7 +50,7 @@ pub(super) fn feedback_row(item: &Feedback, weight: f64, groups: &Groups) -> Row
         label: if item.is_attack { Label::Attack } else { Label::Legit },
         weight,
         represents: 1.0,
-        from_feedback: true,
+        word: Some(item.request),
         failed: false,
         group: groups.of(item.client_ip, item.user),
     }

@@ -71,7 +71,77 @@ fn a_persons_word_replaces_the_outcome_of_the_same_request() {
     let rows: Vec<_> =
         prepared.train.rows.iter().chain(&prepared.hold_out.rows).filter(|row| row.request == word.request).collect();
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].label, rows[0].from_feedback), (Label::Legit, true));
+    assert_eq!((rows[0].label, rows[0].from_feedback()), (Label::Legit, true));
+}
+
+#[test]
+fn the_attempts_around_those_that_people_spoke_of_are_heard_with_their_words_or_not_at_all() {
+    // Three accounts that fail six times each, of which nobody but the help desk and a colleague says anything.
+    let fingerprint = FeatureSchema::compat6().fingerprint();
+    let mut samples = samples(500, 3);
+    let mut policy = super::super::labels::KnownLabels::default();
+    for (_, sample) in &samples {
+        let label = if sample.is_success() { Label::Legit } else { Label::Attack };
+        policy.0.insert(sample.request, label);
+    }
+    let word = |number, author: &str| {
+        let word = feedback(number, false, author);
+        Feedback { fingerprint, given_at: word.ts.plus_millis(3_600_000), ..word }
+    };
+    let words: Vec<Feedback> =
+        [(900, "helpdesk"), (901, "helpdesk"), (902, "colleague")].map(|(number, author)| word(number, author)).into();
+    for (number, word) in words.iter().enumerate() {
+        samples.extend((0..6).map(|nth| {
+            let around = sample(1000 + 10 * number as u64 + nth, false);
+            let ts = word.ts.plus_millis(nth as i64 * 1000);
+            (1.0, Sample { ts, user: word.user, client_ip: word.client_ip, fingerprint, ..around })
+        }));
+    }
+
+    let prepared = build(samples, words.clone(), &policy, &FeatureSchema::compat6(), 10_000, 1).expect("enough");
+
+    let weight = |prepared: &Prepared, of: &[Feedback]| -> (usize, f64) {
+        let said = |row: &&Row| of.iter().any(|word| row.word == Some(word.request));
+        let rows: Vec<&Row> = prepared.train.rows.iter().filter(said).collect();
+        (rows.len(), rows.iter().map(|row| row.weight).sum())
+    };
+    let (rows, all) = weight(&prepared, &words);
+    assert_eq!((rows, prepared.counts.feedback), (21, 3));
+    let one = weight(&prepared, &words[2..]).1;
+    assert!(one > 0.0 && (all - 3.0 * one).abs() < 1e-6, "each word weighs the same: {one} of {all}");
+    let colleague = prepared.with_words_of(|author| author == "colleague").expect("both classes");
+    assert_eq!((weight(&colleague, &words[..2]).0, weight(&colleague, &words[2..]).0), (0, 7));
+    let alone = weight(&colleague, &words[2..]).1;
+    assert!(
+        (alone - feedback::weights(&[words[2].given_at], prepared.words.sample_weight, prepared.words.now)[0]).abs()
+            < 1e-9
+    );
+    assert_eq!(prepared.without_words().map(|silent| weight(&silent, &words).0), Some(0));
+}
+
+#[test]
+fn held_out_words_are_asked_about_nothing_but_their_own_attempts() {
+    let fingerprint = FeatureSchema::compat6().fingerprint();
+    let held_out = |number: &u64| feedback(*number, false, "a").request.0[0] % FEEDBACK_HOLD_OUT == 0;
+    let number = (900..).find(held_out).expect("one in five");
+    let words: Vec<Feedback> = [number, 5000, 5001, 5002, 5003]
+        .map(|number| Feedback { fingerprint, ..feedback(number, false, "helpdesk") })
+        .into();
+    let mut samples = samples(500, 3);
+    let policy = super::super::labels::KnownLabels(
+        samples
+            .iter()
+            .map(|(_, sample)| (sample.request, if sample.is_success() { Label::Legit } else { Label::Attack }))
+            .collect(),
+    );
+    let around = Sample { request: RequestKey::of("around"), fingerprint, ..sample(number, false) };
+    samples.push((1.0, around.clone()));
+
+    let prepared = build(samples, words, &policy, &FeatureSchema::compat6(), 10_000, 1).expect("enough");
+
+    let mut rows = prepared.train.rows.iter().chain(&prepared.hold_out.rows);
+    assert!(prepared.hold_out.rows.iter().any(|row| row.word == Some(row.request)));
+    assert!(!rows.any(|row| row.request == around.request));
 }
 
 #[test]
@@ -163,10 +233,10 @@ fn feedback_is_learnt_from_before_anything_is_judged_however_late_it_is() {
 
     let (core, validation) = prepared.train.split_last();
 
-    let told = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback).count();
+    let told = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback()).count();
     assert!(told(&core) >= 4, "the others are held out: {}", told(&core));
     assert_eq!((told(&validation), core.rows.len() + validation.rows.len()), (0, prepared.train.rows.len()));
-    let earlier = core.rows.iter().filter(|row| !row.from_feedback).all(|row| row.ts < validation.rows[0].ts);
+    let earlier = core.rows.iter().filter(|row| !row.from_feedback()).all(|row| row.ts < validation.rows[0].ts);
     assert!(earlier && core.rows.is_sorted_by_key(|row| row.ts));
 }
 
@@ -176,7 +246,8 @@ fn a_threshold_rests_on_what_happened_and_not_on_what_people_said() {
         let mut word = feedback(number, false, "helpdesk");
         word.fingerprint = FeatureSchema::compat6().fingerprint();
         let group = Groups::default();
-        Row { from_feedback, ..feedback_row(&word, 1.0, &group) }
+        let row = feedback_row(&word, 1.0, &group);
+        Row { word: row.word.filter(|_| from_feedback), ..row }
     };
     let rows = Dataset { rows: vec![row(1, false), row(2, true), row(3, false)] };
 

@@ -17,6 +17,11 @@ use crate::learning::training::TrainingRow;
 const VALIDATION_PART: usize = 7;
 
 impl Row {
+    /// Whether its label is a person's word.
+    pub const fn from_feedback(&self) -> bool {
+        self.word.is_some()
+    }
+
     /// The values as they were recorded.
     pub fn snapshot(&self) -> Vec<f32> {
         // They came from f32: nothing is lost.
@@ -39,9 +44,16 @@ impl Prepared {
         let given: Vec<Timestamp> = said.values().map(|(_, given_at)| *given_at).collect();
         let weights: BTreeMap<RequestKey, f64> =
             said.keys().copied().zip(feedback::weights(&given, *sample_weight, *now)).collect();
+        let mut rows_of: BTreeMap<RequestKey, f64> = BTreeMap::new();
+        for word in self.train.rows.iter().chain(&self.hold_out.rows).filter_map(|row| row.word) {
+            *rows_of.entry(word).or_default() += 1.0;
+        }
         let part = |dataset: &Dataset| {
             let heard = |row: &Row| {
-                let weight = if row.from_feedback { *weights.get(&row.request)? } else { row.weight };
+                let weight = match row.word {
+                    Some(word) => weights.get(&word)? / rows_of.get(&word)?,
+                    None => row.weight,
+                };
                 Some(Row { weight, ..row.clone() })
             };
             Dataset { rows: dataset.rows.iter().filter_map(heard).collect() }
@@ -68,9 +80,9 @@ impl Prepared {
     /// All rows but the feedback that is held out, in their order; at most `max` samples, drawn with `seed`, and all
     /// other feedback.
     pub fn everything(&self, max: usize, seed: u64) -> Dataset {
-        let told = self.train.rows.iter().filter(|row| row.from_feedback).cloned();
+        let told = self.train.rows.iter().filter(|row| row.from_feedback()).cloned();
         let all = self.train.rows.iter().chain(&self.hold_out.rows).chain(&self.fresh.rows);
-        let mut rows = reduce(all.filter(|row| !row.from_feedback).cloned().collect(), max, seed);
+        let mut rows = reduce(all.filter(|row| !row.from_feedback()).cloned().collect(), max, seed);
         rows.extend(told);
         sort(&mut rows);
         Dataset { rows }
@@ -84,7 +96,7 @@ impl Dataset {
     /// Feedback is mostly about what happened last. Were it only watched by, the model that the gate judges would not have
     /// learnt from it, and the one that serves would: nobody would see what a wrong word costs.
     pub fn split_last(&self) -> (Self, Self) {
-        let (told, rows): (Vec<Row>, Vec<Row>) = self.rows.iter().cloned().partition(|row| row.from_feedback);
+        let (told, rows): (Vec<Row>, Vec<Row>) = self.rows.iter().cloned().partition(|row| row.from_feedback());
         let (core, validation) = rows.split_at(rows.len() - rows.len() / VALIDATION_PART);
         let both = |rows: &[Row]| check_classes(rows.iter()).is_ok();
         if !both(core) || !both(validation) {
@@ -132,7 +144,7 @@ impl Dataset {
     /// The legitimate rows as a threshold wants them. Without feedback: people speak of what was stopped, which says nothing
     /// about how often that happens, and with a handful of excused attacks a threshold would rise above them.
     pub fn negatives(&self, probability: impl Fn(&Row) -> f64) -> Vec<Negative> {
-        let legit = self.rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback);
+        let legit = self.rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback());
         legit.map(|row| Negative { score: probability(row), represents: row.represents, group: row.group }).collect()
     }
 
@@ -144,7 +156,7 @@ impl Dataset {
 
     /// At most `max` of the rows that are no feedback, drawn with `seed` as for a training, in their order.
     pub fn drawn(&self, max: usize, seed: u64) -> Self {
-        let rows = self.rows.iter().filter(|row| !row.from_feedback).cloned().collect();
+        let rows = self.rows.iter().filter(|row| !row.from_feedback()).cloned().collect();
         let mut rows = reduce(rows, max, seed);
         sort(&mut rows);
         Self { rows }

@@ -90,7 +90,7 @@ mod tests {
             weight: 1.0,
             represents: 1.0,
             group: 0,
-            from_feedback: false,
+            word: None,
             failed: false,
         }
     }

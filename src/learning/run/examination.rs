@@ -45,7 +45,7 @@ pub(super) fn examine(
     let rows = &prepared.hold_out.rows;
     let Fitted { measured, serving } = challenger;
     // What people said is asked by criteria of its own; among the rows that happened it would be counted as traffic.
-    let happened = rows.iter().filter(|row| !row.from_feedback);
+    let happened = rows.iter().filter(|row| !row.from_feedback());
     let hold_out: Vec<HeldOut> = happened.map(|row| held_out(row, measured, champion)).collect();
     let said = &prepared.words.said;
     let authors: BTreeSet<&str> = said.values().map(|(author, _)| author.as_str()).collect();
@@ -55,7 +55,7 @@ pub(super) fn examine(
     };
     let feedback: Vec<HeldOutFeedback> = rows
         .iter()
-        .filter(|row| row.from_feedback)
+        .filter(|row| row.from_feedback())
         .map(|row| (author(row), held_out(row, measured, champion)))
         .map(|(author, scored)| HeldOutFeedback {
             attack: scored.attack,

@@ -16,9 +16,12 @@ use self::doubt::Pricing;
 use self::price::Found;
 use super::super::dataset::{Dataset, Prepared};
 use super::super::gate::{Canary, Judgement, Verdict};
+use super::super::labels::Label;
 use super::super::training::Progress;
+use super::operating::BLOCK_MIN;
 use super::{Fitted, RunError, RunOptions, fit};
 use crate::detection::features::FeatureSchema;
+use crate::numeric;
 
 /// Words of an author that can be judged alone: what fewer do is chance.
 const OF_AUTHOR_MIN: usize = 5;
@@ -49,12 +52,14 @@ pub(super) fn fit_heeding(
     cancel: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Heeded, RunError> {
-    let fitted = fit(&prepared, schema, options, cancel, progress)?;
     let heeded = |prepared, fitted| Heeded { prepared, fitted, set_aside: None, unheeded: Vec::new() };
     let Some(silent) = prepared.without_words() else {
+        let fitted = fit(&prepared, schema, options, cancel, progress)?;
         return Ok(heeded(prepared, fitted));
     };
     let control = fit(&silent, schema, options, cancel, progress)?;
+    let prepared = emphasised(prepared, &control);
+    let fitted = fit(&prepared, schema, options, cancel, progress)?;
     // Of the same rows: those that nobody spoke of.
     let without = Found::on(&control.measured, &prepared, options.false_positive_budget, canaries);
     let without = without.into_iter().collect();
@@ -64,6 +69,7 @@ pub(super) fn fit_heeding(
     };
     let mut fit_with = |heard: &BTreeSet<&str>| {
         let Some(part) = prepared.with_words_of(|author| heard.contains(author)) else { return Ok(None) };
+        let part = emphasised(part, &control);
         let fitted = fit(&part, schema, options, cancel, progress)?;
         let price = pricing.of(&part, &fitted, progress)?.map_or(f64::INFINITY, |cost| cost.price());
         Ok::<_, RunError>((price <= 1.0).then_some((price, part, fitted)))
@@ -71,6 +77,17 @@ pub(super) fn fit_heeding(
     let (part, fitted) = heard(&parties(&prepared), &mut fit_with)?.unwrap_or((silent, control));
     let why = cost.told();
     Ok(Heeded::without_some(part, fitted, &prepared, &why))
+}
+
+/// The same, with most weight for the words that a model without them goes most against.
+fn emphasised(prepared: Prepared, control: &Fitted) -> Prepared {
+    let model = &control.serving;
+    let cut = model.thresholds.block.unwrap_or(BLOCK_MIN);
+    let cut = numeric::ln(cut / (1.0 - cut));
+    prepared.emphasised(|row| {
+        let above = model.logit(&row.snapshot()) - cut;
+        numeric::sigmoid(if row.label == Label::Attack { -above } else { above })
+    })
 }
 
 /// Asks again where the gate refuses a challenger: is it refused because of what people said? Then as few words as possible
@@ -98,6 +115,7 @@ pub(super) fn fit_unrefused(
     }
     let mut fit_with = |heard: &BTreeSet<&str>| {
         let Some(part) = prepared.with_words_of(|author| heard.contains(author)) else { return Ok(None) };
+        let part = emphasised(part, &control);
         let fitted = fit(&part, schema, options, cancel, progress)?;
         let refused = judge(&fitted, &part.train, prepared).verdict == Verdict::Refuse;
         Ok::<_, RunError>((!refused).then_some((0.0, part, fitted)))

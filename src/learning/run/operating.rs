@@ -89,7 +89,7 @@ pub(super) struct Untold {
 impl Untold {
     /// By rows of features with these names.
     pub(super) fn by(names: &[impl AsRef<str>], rows: &[Row]) -> Self {
-        let legit = || rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback);
+        let legit = || rows.iter().filter(|row| row.label == Label::Legit && !row.from_feedback());
         let all: f64 = legit().map(|row| row.represents).sum();
         let share = |flag: &str| {
             let Some(place) = names.iter().position(|name| name.as_ref() == flag) else { return 0.0 };
@@ -120,14 +120,14 @@ mod tests {
 
     #[test]
     fn what_attackers_and_people_leave_out_moves_no_threshold() {
-        let row = |label, from_feedback, missing| Row {
+        let row = |label, from_feedback: bool, missing| Row {
             ts: Timestamp::from_millis(0),
             request: RequestKey::of("row"),
             values: vec![missing],
             label,
             weight: 1.0,
             represents: 1.0,
-            from_feedback,
+            word: from_feedback.then_some(RequestKey([0; 16])),
             failed: true,
             group: 0,
         };

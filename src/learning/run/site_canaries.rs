@@ -31,7 +31,7 @@ pub(super) fn of_site(mut canaries: Vec<Canary>, schema: &FeatureSchema, hold_ou
     }
     for (label, purpose) in [(Label::Attack, "blocks of attacks"), (Label::Legit, "blocks of mistakes")] {
         // What people said is about what is unusual, and chosen by them.
-        let usable = |row: &&Row| row.label == label && !row.from_feedback && row.values.len() == schema.len();
+        let usable = |row: &&Row| row.label == label && !row.from_feedback() && row.values.len() == schema.len();
         let rows: Vec<&Row> = hold_out.rows.iter().filter(usable).collect();
         if rows.is_empty() {
             continue;
@@ -71,7 +71,7 @@ mod tests {
                 label,
                 weight: 1.0,
                 represents: 1.0,
-                from_feedback: false,
+                word: None,
                 failed: true,
                 group: number,
             }
@@ -116,7 +116,7 @@ mod tests {
         assert!(one_class[0] == canaries()[0] && one_class[1] != canaries()[1]);
 
         let mut spoken = hold_out(50, &[Label::Attack, Label::Legit]);
-        spoken.rows.iter_mut().for_each(|row| row.from_feedback = true);
+        spoken.rows.iter_mut().for_each(|row| row.word = Some(row.request));
         assert!(of_site(canaries(), &schema(), &spoken, 1) == canaries());
         let plain = FeatureSchema::compat6();
         assert!(of_site(canaries(), &plain, &hold_out(50, &[Label::Attack, Label::Legit]), 1) == canaries());

@@ -22,7 +22,7 @@ fn rows(count: usize, attacks: impl Fn(usize) -> bool) -> Dataset {
             label: if attack { Label::Attack } else { Label::Legit },
             weight: 1.0,
             represents: 1.0,
-            from_feedback: false,
+            word: None,
             failed: attack,
             group: number as u64 / 5,
         }

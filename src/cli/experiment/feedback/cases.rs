@@ -1,9 +1,9 @@
 //! What is tried: who says what about which attempts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Attempt;
-use crate::detection::attempt::Outcome;
+use crate::detection::attempt::{Outcome, client_network};
 use crate::learning::artifact::ModelArtifact;
 use crate::learning::sample::Feedback;
 use crate::numeric::Rng;
@@ -131,6 +131,14 @@ pub(super) fn one_account<'a>(attempts: &[&'a Attempt<'a>]) -> Vec<&'a Attempt<'
 }
 
 impl Case<'_> {
+    /// Those of `attempts` of the accounts and networks that somebody speaks of.
+    pub(super) fn of_told<'a>(&self, attempts: &'a [Attempt<'a>]) -> impl Iterator<Item = &'a Attempt<'a>> {
+        let subject =
+            |attempt: &Attempt<'_>| (attempt.record.attempt.user, client_network(attempt.record.attempt.client_ip));
+        let told: BTreeSet<_> = self.items.iter().map(|attempt| subject(attempt)).collect();
+        attempts.iter().filter(move |attempt| told.contains(&subject(attempt)))
+    }
+
     pub(super) fn said(&self, number: usize, attempt: &Attempt<'_>) -> Feedback {
         let told = &attempt.record.attempt;
         let author = match self.authors {

@@ -75,7 +75,7 @@ impl Found {
     /// `None` where a class is missing among the held-out rows.
     pub(super) fn on(model: &ModelArtifact, prepared: &Prepared, budget: f64, canaries: &[Canary]) -> Option<Self> {
         let unspoken = |rows: &Dataset| -> Dataset {
-            Dataset { rows: rows.rows.iter().filter(|row| !row.from_feedback).cloned().collect() }
+            Dataset { rows: rows.rows.iter().filter(|row| !row.from_feedback()).cloned().collect() }
         };
         let rows = unspoken(&prepared.hold_out);
         let scored = rows.scored(|row| model.logit(&row.snapshot()));

@@ -117,10 +117,10 @@ fn wrong_words_of_one_author_are_set_aside_and_those_of_the_others_count() {
     assert_eq!(heeded.unheeded, ["mallory"], "{:?}", heeded.set_aside);
     let told = heeded.prepared.told;
     assert_eq!((told.counted, told.set_aside), (8, 30), "{told:?}");
-    let spoken = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback).count();
+    let spoken = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback()).count();
     assert_eq!(spoken(&heeded.prepared.train) + spoken(&heeded.prepared.hold_out), 8, "in the held-out words as well");
-    let rows = heeded.prepared.train.rows.iter().chain(&heeded.prepared.hold_out.rows);
-    let weight: f64 = rows.filter(|row| row.from_feedback).map(|row| row.weight).sum();
+    let rows = heeded.prepared.train.rows.iter();
+    let weight: f64 = rows.filter(|row| row.from_feedback()).map(|row| row.weight).sum();
     assert!((weight / 6000.0 - 0.005).abs() < 1e-6, "as if mallory had not spoken: {weight}");
 }
 
@@ -161,7 +161,7 @@ fn rows_that_somebody_spoke_of_are_not_asked() {
     let Heeded { prepared, fitted, .. } = prepared_heeded(Vec::new());
     let attacks = train.rows.iter().filter(|row| row.label == Label::Attack).count() as f64;
     for row in train.rows.iter_mut().filter(|row| row.label == Label::Attack).take(7) {
-        row.from_feedback = true;
+        row.word = Some(row.request);
     }
 
     let found = Found::on(&fitted.measured, &Prepared { train, hold_out, ..prepared }, 0.1, &[]).expect("both classes");
@@ -233,7 +233,7 @@ fn unrefused_of(heeded: Heeded, refused: &'static [&'static str]) -> (Heeded, Ju
         said.iter().map(|(request, (author, _))| (*request, author.clone())).collect();
     let judge = |_: &Fitted, rows: &Dataset, asked: &Prepared| {
         assert_eq!(asked.words.said.len(), authors.len(), "held-out words are asked, whatever was learnt");
-        let mut said = rows.rows.iter().filter(|row| row.from_feedback).map(|row| authors[&row.request].as_str());
+        let mut said = rows.rows.iter().filter(|row| row.from_feedback()).map(|row| authors[&row.request].as_str());
         let verdict = if said.any(|author| refused.contains(&author)) || refused.contains(&"everybody") {
             Verdict::Refuse
         } else {

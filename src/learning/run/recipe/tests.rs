@@ -30,7 +30,7 @@ fn prepared(count: usize, attacks: f64, strength: f64) -> Prepared {
                 label: if attack { Label::Attack } else { Label::Legit },
                 weight: 1.0,
                 represents: 1.0,
-                from_feedback: false,
+                word: None,
                 failed: attack,
                 group: number as u64,
             }
