@@ -27,6 +27,10 @@ use crate::detection::features::FeatureSchema;
 pub const SAMPLES_MIN: usize = 100;
 /// One feedback item in so many is held out.
 const FEEDBACK_HOLD_OUT: u8 = 5;
+/// From so many held-out attacks on it can be told to a point what words cost. Below, an item is about its own attempt only, and all
+/// are said alike: on a site of 100 people with few attacks in its hold-out (`experiment feedback`, seed 61) ten wrong items
+/// cost nothing that way, and 5 to 7 points of the attacks found with more influence.
+const WORDS_MEASURABLE: usize = 1000;
 
 /// One labelled row.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,12 +184,15 @@ pub fn build(
     let (train, mut hold_out) = split_by_time(rows);
     let mut train = reduce(train, train_max, seed);
     let feedback = spoken.len();
+    let measurable = hold_out.iter().filter(|row| row.label == Label::Attack).count() >= WORDS_MEASURABLE;
     for row in spoken {
         if row.request.0[0] % FEEDBACK_HOLD_OUT == 0 && feedback >= usize::from(FEEDBACK_HOLD_OUT) {
             // It is asked only about what it says itself.
             hold_out.push(row);
-        } else {
+        } else if measurable {
             train.extend(episodes.share(row));
+        } else {
+            train.push(row);
         }
     }
     sort(&mut train);

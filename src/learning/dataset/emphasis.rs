@@ -4,7 +4,8 @@
 //! the rest of what happened. Here weight goes from those to these. All words together never weigh more than `feedback`
 //! allows, and how many of an author or about an account count has been decided there.
 
-use super::{Dataset, Prepared, Row};
+use super::{Dataset, Prepared, Row, WORDS_MEASURABLE};
+use crate::learning::labels::Label;
 
 /// What a word is worth that a model follows anyway, where one that it surely goes against is worth 1 more. Not nothing: it follows
 /// this one by chance, perhaps, and what it is about goes on to grow.
@@ -14,9 +15,14 @@ const LOUDER_MAX: f64 = 4.0;
 
 impl Prepared {
     /// The same with the words weighed by `need`, which tells of a row from feedback how far a model without words is from
-    /// following it: from 0 (it does so surely) over 0.5 (in doubt) to 1 (it does the opposite).
+    /// following it: from 0 (it does so surely) over 0.5 (in doubt) to 1 (it does the opposite). Nothing changes where too few
+    /// attacks are held out to tell what words cost.
     #[must_use]
     pub fn emphasised(mut self, need: impl Fn(&Row) -> f64) -> Self {
+        let is_attack = |row: &&Row| row.label == Label::Attack && !row.from_feedback();
+        if self.hold_out.rows.iter().filter(is_attack).count() < WORDS_MEASURABLE {
+            return self;
+        }
         let spoken =
             |dataset: &Dataset| dataset.rows.iter().filter(|row| row.from_feedback()).map(|row| row.weight).sum();
         // What is held out is not trained on, and leaves its share to the others.
@@ -44,9 +50,11 @@ mod tests {
         let row = |number| feedback_row(&feedback(number, false, "a"), 10.0, &Groups::default());
         let unspoken = Row { word: None, ..row(1000) };
         let now = feedback(0, false, "a").ts;
+        let attack = Row { label: Label::Attack, ..unspoken.clone() };
+        let attacks = std::iter::repeat_n(attack, WORDS_MEASURABLE);
         Prepared {
             train: Dataset { rows: (0..train).map(row).chain([unspoken]).collect() },
-            hold_out: Dataset { rows: (train..train + hold_out).map(row).collect() },
+            hold_out: Dataset { rows: (train..train + hold_out).map(row).chain(attacks).collect() },
             fresh: Dataset::default(),
             counts: Counts::default(),
             told: Told::default(),
@@ -76,5 +84,12 @@ mod tests {
         assert_weights(prepared(2, 0), (1.0, 1.0), &[10.0, 10.0, 10.0]);
         assert_weights(prepared(2, 2), (1.0, 1.0), &[20.0, 20.0, 10.0]);
         assert_weights(prepared(0, 2), (1.0, 1.0), &[10.0]);
+    }
+
+    #[test]
+    fn where_their_cost_cannot_be_told_all_words_are_said_alike() {
+        let mut prepared = prepared(2, 0);
+        prepared.hold_out.rows.pop();
+        assert_weights(prepared, (1.0, 0.0), &[10.0, 10.0, 10.0]);
     }
 }

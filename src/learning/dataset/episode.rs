@@ -1,8 +1,9 @@
 //! What a word is about besides its own attempt: whoever excuses one of ten failures excuses the other nine as well.
 //!
 //! An episode is what the same account did from the same client network in the hours around, with the same outcome: a device
-//! that somebody excuses goes on, and its counts grow. Only attempts that nothing else gives a label become part of it: what hindsight knows of an attempt
-//! cannot be talked away by speaking of another one. Nor does a word gain weight by it: its rows share what it has.
+//! that somebody excuses goes on, and its counts grow. Only attempts that nothing else gives a label become part of it: what
+//! hindsight knows of an attempt cannot be talked away by speaking of another one. Nor does a word gain weight by it: its
+//! rows share what it has. Who accuses somebody accuses of one attempt: in an office the owner fails beside the guesser.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -41,7 +42,7 @@ pub(super) fn unlabelled(
     .collect()
 }
 
-/// The attempts that words are about besides their own.
+/// The attempts that words are about besides their own; none for those that accuse.
 pub(super) struct Episodes {
     /// By the request of the word, in the order of time.
     attempts: BTreeMap<RequestKey, Vec<Sample>>,
@@ -59,7 +60,7 @@ impl Episodes {
         for sample in unlabelled.into_iter().filter(|sample| !spoken_of.contains(&sample.request)) {
             let words = by_subject.get(&(sample.user, client_network(sample.client_ip))).into_iter().flatten();
             let nearest = words.filter(|word| is_about(word, &sample)).min_by_key(|word| distance_ms(word, &sample));
-            if let Some(word) = nearest {
+            if let Some(word) = nearest.filter(|word| !word.is_attack) {
                 // The same request may have been recorded by two nodes.
                 attempts.entry(word.request).or_default().insert((sample.ts, sample.request), sample);
             }

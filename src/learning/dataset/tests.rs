@@ -74,11 +74,14 @@ fn a_persons_word_replaces_the_outcome_of_the_same_request() {
     assert_eq!((rows[0].label, rows[0].from_feedback()), (Label::Legit, true));
 }
 
+/// Samples of which a fifth has enough attacks to measure what words cost, where every third is one.
+const ENOUGH: u64 = 15_500;
+
 #[test]
 fn the_attempts_around_those_that_people_spoke_of_are_heard_with_their_words_or_not_at_all() {
     // Three accounts that fail six times each, of which nobody but the help desk and a colleague says anything.
     let fingerprint = FeatureSchema::compat6().fingerprint();
-    let mut samples = samples(500, 3);
+    let mut samples = samples(ENOUGH, 3);
     let mut policy = super::super::labels::KnownLabels::default();
     for (_, sample) in &samples {
         let label = if sample.is_success() { Label::Legit } else { Label::Attack };
@@ -88,17 +91,18 @@ fn the_attempts_around_those_that_people_spoke_of_are_heard_with_their_words_or_
         let word = feedback(number, false, author);
         Feedback { fingerprint, given_at: word.ts.plus_millis(3_600_000), ..word }
     };
-    let words: Vec<Feedback> =
-        [(900, "helpdesk"), (901, "helpdesk"), (902, "colleague")].map(|(number, author)| word(number, author)).into();
+    let words: Vec<Feedback> = [(20_000, "helpdesk"), (20_001, "helpdesk"), (20_002, "colleague")]
+        .map(|(number, author)| word(number, author))
+        .into();
     for (number, word) in words.iter().enumerate() {
         samples.extend((0..6).map(|nth| {
-            let around = sample(1000 + 10 * number as u64 + nth, false);
+            let around = sample(30_000 + 10 * number as u64 + nth, false);
             let ts = word.ts.plus_millis(nth as i64 * 1000);
             (1.0, Sample { ts, user: word.user, client_ip: word.client_ip, fingerprint, ..around })
         }));
     }
 
-    let prepared = build(samples, words.clone(), &policy, &FeatureSchema::compat6(), 10_000, 1).expect("enough");
+    let prepared = build(samples, words.clone(), &policy, &FeatureSchema::compat6(), 20_000, 1).expect("enough");
 
     let weight = |prepared: &Prepared, of: &[Feedback]| -> (usize, f64) {
         let said = |row: &&Row| of.iter().any(|word| row.word == Some(word.request));
@@ -108,7 +112,7 @@ fn the_attempts_around_those_that_people_spoke_of_are_heard_with_their_words_or_
     let (rows, all) = weight(&prepared, &words);
     assert_eq!((rows, prepared.counts.feedback), (21, 3));
     let one = weight(&prepared, &words[2..]).1;
-    assert!(one > 0.0 && (all - 3.0 * one).abs() < 1e-6, "each word weighs the same: {one} of {all}");
+    assert!(one > 0.0 && (all / one - 3.0).abs() < 1e-5, "each word weighs the same: {one} of {all}");
     let colleague = prepared.with_words_of(|author| author == "colleague").expect("both classes");
     assert_eq!((weight(&colleague, &words[..2]).0, weight(&colleague, &words[2..]).0), (0, 7));
     let alone = weight(&colleague, &words[2..]).1;
@@ -123,11 +127,11 @@ fn the_attempts_around_those_that_people_spoke_of_are_heard_with_their_words_or_
 fn held_out_words_are_asked_about_nothing_but_their_own_attempts() {
     let fingerprint = FeatureSchema::compat6().fingerprint();
     let held_out = |number: &u64| feedback(*number, false, "a").request.0[0] % FEEDBACK_HOLD_OUT == 0;
-    let number = (900..).find(held_out).expect("one in five");
-    let words: Vec<Feedback> = [number, 5000, 5001, 5002, 5003]
+    let number = (20_000..).find(held_out).expect("one in five");
+    let words: Vec<Feedback> = [number, 21_000, 21_001, 21_002, 21_003]
         .map(|number| Feedback { fingerprint, ..feedback(number, false, "helpdesk") })
         .into();
-    let mut samples = samples(500, 3);
+    let mut samples = samples(ENOUGH, 3);
     let policy = super::super::labels::KnownLabels(
         samples
             .iter()
@@ -137,7 +141,7 @@ fn held_out_words_are_asked_about_nothing_but_their_own_attempts() {
     let around = Sample { request: RequestKey::of("around"), fingerprint, ..sample(number, false) };
     samples.push((1.0, around.clone()));
 
-    let prepared = build(samples, words, &policy, &FeatureSchema::compat6(), 10_000, 1).expect("enough");
+    let prepared = build(samples, words, &policy, &FeatureSchema::compat6(), 20_000, 1).expect("enough");
 
     let mut rows = prepared.train.rows.iter().chain(&prepared.hold_out.rows);
     assert!(prepared.hold_out.rows.iter().any(|row| row.word == Some(row.request)));
@@ -273,4 +277,23 @@ fn d11_samples_of_another_schema_are_skipped_and_counted() {
     let prepared = prepared(mixed, Vec::new(), 10_000).expect("enough");
 
     assert_eq!(prepared.counts.skipped, 1);
+}
+
+#[test]
+fn where_their_cost_cannot_be_told_words_are_about_their_own_attempts_only() {
+    let fingerprint = FeatureSchema::compat6().fingerprint();
+    let word = Feedback { fingerprint, ..feedback(20_000, false, "helpdesk") };
+    let around = Sample { request: RequestKey::of("around"), fingerprint, ..sample(20_000, false) };
+    let rows_about = |count: u64| {
+        let mut samples = samples(count, 3);
+        let label = |sample: &Sample| if sample.is_success() { Label::Legit } else { Label::Attack };
+        let known = samples.iter().map(|(_, sample)| (sample.request, label(sample))).collect();
+        samples.push((1.0, around.clone()));
+        let policy = super::super::labels::KnownLabels(known);
+        let prepared =
+            build(samples, vec![word.clone()], &policy, &FeatureSchema::compat6(), 20_000, 1).expect("enough");
+        prepared.train.rows.iter().filter(|row| row.from_feedback()).count()
+    };
+
+    assert_eq!((rows_about(500), rows_about(ENOUGH)), (1, 2));
 }

@@ -86,6 +86,30 @@ fn right_words_are_heeded() {
 }
 
 #[test]
+fn words_that_a_model_without_them_goes_against_are_said_louder() {
+    let (honest, guessing) = (100, 0);
+    let said = [(honest, false), (guessing, true), (honest, true), (guessing, false)];
+    let words = said.iter().zip(0..).map(|((about, attack), nth)| words_of("a", *about, *attack, 10 * nth, 1));
+    let prepared = dataset::build(samples(), words.flatten().collect(), &Truth, &schema(), 10_000, 1).expect("enough");
+    let control = prepared.without_words().expect("words");
+    let control = fit(&control, &schema(), &options(), &AtomicBool::new(false), &mut |_| {}).expect("fits");
+
+    let mut prepared = prepared;
+    let attack =
+        prepared.hold_out.rows.iter().find(|row| row.label == Label::Attack).cloned().expect("some are held out");
+    prepared.hold_out.rows.extend(std::iter::repeat_n(attack, 1000));
+    let emphasised = emphasised(prepared, &control);
+
+    let weight = |nth: u64| {
+        let request = feedback(ROWS + 10 * nth, false, "a").request;
+        let row = emphasised.train.rows.iter().find(|row| row.request == request).expect("four are all trained on");
+        row.weight
+    };
+    assert!(weight(2) > 1.2 * weight(0), "an honest row: {} and {}", weight(2), weight(0));
+    assert!(weight(3) > 3.0 * weight(1), "a guessing one: {} and {}", weight(3), weight(1));
+}
+
+#[test]
 fn words_that_cost_attacks_are_set_aside_and_told() {
     let heeded = heeded(words(53, true));
 
@@ -119,7 +143,7 @@ fn wrong_words_of_one_author_are_set_aside_and_those_of_the_others_count() {
     assert_eq!((told.counted, told.set_aside), (8, 30), "{told:?}");
     let spoken = |rows: &Dataset| rows.rows.iter().filter(|row| row.from_feedback()).count();
     assert_eq!(spoken(&heeded.prepared.train) + spoken(&heeded.prepared.hold_out), 8, "in the held-out words as well");
-    let rows = heeded.prepared.train.rows.iter();
+    let rows = heeded.prepared.train.rows.iter().chain(&heeded.prepared.hold_out.rows);
     let weight: f64 = rows.filter(|row| row.from_feedback()).map(|row| row.weight).sum();
     assert!((weight / 6000.0 - 0.005).abs() < 1e-6, "as if mallory had not spoken: {weight}");
 }
