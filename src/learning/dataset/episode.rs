@@ -164,7 +164,7 @@ mod tests {
         samples.push(near[1].clone());
         samples.push(Sample { request: word.request, ..near[1].clone() });
 
-        let (about, weight) = about_the_first(&[word.clone()], &samples, &[labelled.request]);
+        let (about, weight) = about_the_first(std::slice::from_ref(&word), &samples, &[labelled.request]);
 
         assert_eq!(about, [near[0].request, near[1].request, word.request]);
         assert!((weight - 6.0).abs() < 1e-12, "{weight}");

@@ -126,7 +126,7 @@ fn the_attempts_around_those_that_people_spoke_of_are_heard_with_their_words_or_
 #[test]
 fn held_out_words_are_asked_about_nothing_but_their_own_attempts() {
     let fingerprint = FeatureSchema::compat6().fingerprint();
-    let held_out = |number: &u64| feedback(*number, false, "a").request.0[0] % FEEDBACK_HOLD_OUT == 0;
+    let held_out = |number: &u64| feedback(*number, false, "a").request.0[0].is_multiple_of(FEEDBACK_HOLD_OUT);
     let number = (20_000..).find(held_out).expect("one in five");
     let words: Vec<Feedback> = [number, 21_000, 21_001, 21_002, 21_003]
         .map(|number| Feedback { fingerprint, ..feedback(number, false, "helpdesk") })
