@@ -14,8 +14,9 @@ use crate::detection::attempt::{Pseudonym, RequestKey, Timestamp, client_network
 use crate::numeric;
 
 /// One fresh item weighs as much as this many samples, where the share of all items allows it: ten reach that at 150 000
-/// samples. Measured (`experiment feedback`, 1500 people, nine days, 145 000 samples; six sites, two seeds of the training each):
-/// with it ten right items left 6 to 11 % of the attempts of dead devices that were blocked, with a third of it 9 to 43 %.
+/// samples. Measured (`experiment feedback`, two seeds of the training each): with 25 ten right items left 5 to 31 % of the blocked
+/// attempts of dead devices on one site of 1500 people (145 000 samples, seed 45) and up to 40 % on another (46), with 75 it
+/// was 7 to 19 % and none.
 pub const FEEDBACK_WEIGHT: f64 = 75.0;
 /// Items on one (network, account) that count, whoever gave them: nobody teaches by repetition, alone or in company.
 const PER_SUBJECT_MAX: usize = 3;
