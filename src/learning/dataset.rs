@@ -184,7 +184,7 @@ pub fn build(
     let (train, mut hold_out) = split_by_time(rows);
     let mut train = reduce(train, train_max, seed);
     let feedback = spoken.len();
-    let measurable = hold_out.iter().filter(|row| row.label == Label::Attack).count() >= WORDS_MEASURABLE;
+    let measurable = words_measurable(&hold_out);
     for row in spoken {
         if row.request.0[0] % FEEDBACK_HOLD_OUT == 0 && feedback >= usize::from(FEEDBACK_HOLD_OUT) {
             // It is asked only about what it says itself.
@@ -207,6 +207,12 @@ pub fn build(
         told,
         words,
     })
+}
+
+/// Whether `hold_out` has enough attacks to tell what words cost; those that are somebody's word do not count.
+fn words_measurable(hold_out: &[Row]) -> bool {
+    let attacks = hold_out.iter().filter(|row| row.label == Label::Attack && !row.from_feedback());
+    attacks.count() >= WORDS_MEASURABLE
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 //! the rest of what happened. Here weight goes from those to these. All words together never weigh more than `feedback`
 //! allows, and how many of an author or about an account count has been decided there.
 
-use super::{Dataset, Prepared, Row, WORDS_MEASURABLE};
-use crate::learning::labels::Label;
+use super::{Dataset, Prepared, Row, words_measurable};
 
 /// What a word is worth that a model follows anyway, where one that it surely goes against is worth 1 more. Not nothing: it follows
 /// this one by chance, perhaps, and what it is about goes on to grow.
@@ -19,8 +18,7 @@ impl Prepared {
     /// attacks are held out to tell what words cost.
     #[must_use]
     pub fn emphasised(mut self, need: impl Fn(&Row) -> f64) -> Self {
-        let is_attack = |row: &&Row| row.label == Label::Attack && !row.from_feedback();
-        if self.hold_out.rows.iter().filter(is_attack).count() < WORDS_MEASURABLE {
+        if !words_measurable(&self.hold_out.rows) {
             return self;
         }
         let spoken =
@@ -42,9 +40,10 @@ mod tests {
     use super::super::super::groups::Groups;
     use super::super::super::sample::tests::feedback;
     use super::super::label::feedback_row;
-    use super::super::{Counts, Words};
+    use super::super::{Counts, WORDS_MEASURABLE, Words};
     use super::*;
     use crate::learning::feedback::Told;
+    use crate::learning::labels::Label;
 
     fn prepared(train: u64, hold_out: u64) -> Prepared {
         let row = |number| feedback_row(&feedback(number, false, "a"), 10.0, &Groups::default());
